@@ -2,7 +2,12 @@ package e2e
 
 import (
 	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +17,9 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/hsm/softhsm"
+	"github.com/sealgate/sealgate/internal/keys"
+	"github.com/sealgate/sealgate/internal/secret"
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 // newDeviceHarness is a server on a token, whose transit mount may use the managed key "orders" of
@@ -288,23 +296,24 @@ func (w *deviceKeyRun) rotate() {
 
 // killed runs an operation to its end once, to learn its durable steps, and then kills the server
 // at each. Afterwards judge looks at what is there.
-func (w *deviceKeyRun) killed(t *testing.T, ready func(), path string, body func() any, judge func(point string)) {
+func (w *deviceKeyRun) killed(
+	t *testing.T, scenario string, ready func(), code int, path func() string, body func() any,
+	judge func(point string),
+) {
 	t.Helper()
-	log := filepath.Join(w.Dir, "points")
+	log := filepath.Join(w.Dir, scenario+".points")
 	ready()
 	w.restart("SEALGATE_FAILPOINT_LOG=" + log)
 	passed := readPoints(t, log)
-	w.must(200, "POST", path, body())
+	w.must(code, "POST", path(), body())
 	points := slices.DeleteFunc(readPoints(t, log), func(p string) bool { return slices.Contains(passed, p) })
 	w.restart()
-	if len(points) < 4 {
-		t.Fatalf("the points of %s are %q", path, points)
-	}
+	checkPoints(t, scenario, points)
 	for _, point := range points {
 		ready()
 		w.restart("SEALGATE_FAILPOINT=" + point)
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		_, err := w.Do(ctx, "POST", path, w.root, body())
+		_, err := w.Do(ctx, "POST", path(), w.root, body())
 		cancel()
 		if code, werr := w.Wait(10 * time.Second); err == nil || werr != nil || code != -1 {
 			t.Fatalf("%s: exit code %d, %v, %v; want death by a signal", point, code, err, werr)
@@ -320,7 +329,8 @@ func (w *deviceKeyRun) killed(t *testing.T, ready func(), path string, body func
 func TestDeviceKeyRotationKilled(t *testing.T) {
 	t.Parallel()
 	w := newDeviceKeyRun(t)
-	w.killed(t, w.use, "transit/keys/orders/rotate", func() any { return nil }, func(point string) {
+	path := func() string { return "transit/keys/orders/rotate" }
+	w.killed(t, "device-rotate", w.use, 200, path, func() any { return nil }, func(point string) {
 		w.use()
 		w.rotate()
 		if n := w.objects() - w.others; n != w.latest {
@@ -341,7 +351,8 @@ func TestDeviceKeyTrimKilled(t *testing.T) {
 			"min_encryption_version": w.latest})
 	}
 	trim := func() any { return map[string]any{"min_available_version": w.latest, "destroy_in_device": true} }
-	w.killed(t, ready, "transit/keys/orders/trim", trim, func(point string) {
+	path := func() string { return "transit/keys/orders/trim" }
+	w.killed(t, "device-trim", ready, 200, path, trim, func(point string) {
 		w.use()
 		const adopted = 1 // of version 1, which was not made for this key
 		w.eventually(20*time.Second, "destroying what is trimmed", func() bool {
@@ -349,6 +360,70 @@ func TestDeviceKeyTrimKilled(t *testing.T) {
 		})
 		w.rotate()
 	})
+}
+
+// TestDeviceKeyImportKilled kills the server at each durable step of the import of a key into the
+// device, and of its next version: what the crash has left there is destroyed by the next start or
+// by the next attempt, which works.
+func TestDeviceKeyImportKilled(t *testing.T) {
+	t.Parallel()
+	w := newDeviceKeyRun(t)
+	w.wrappedKey() // makes the wrapping key
+	n := 0
+	name := func() string { return fmt.Sprint("imported", n) }
+	body := func() any {
+		return map[string]any{"ciphertext": w.wrappedKey(), "managed_key_name": name()}
+	}
+	configure := func() {
+		n++
+		w.must(204, "POST", "sys/managed-keys/pkcs11/"+name(), w.managed(map[string]any{"key_label": name(),
+			"usages": "encrypt,decrypt", "allow_store_key": true, "allow_destroy_key": true}))
+		w.must(204, "POST", "sys/mounts/transit/tune", map[string]any{"allowed_managed_keys": "orders," + name()})
+		w.others = w.objects()
+	}
+	// left: the token has the key of each version, and none besides.
+	left := func(point string, versions int) {
+		testkit.Eventually(t, fmt.Sprintf("%s: keys of %d versions on the token, and none besides", point, versions),
+			func() bool { return w.objects()-w.others == versions })
+	}
+	first := func() string { return "transit/keys/" + name() + "/import" }
+	w.killed(t, "device-import", configure, 204, first, body, func(point string) {
+		if w.call("GET", "transit/keys/"+name(), nil).Code == 404 {
+			left(point, 0)
+			w.must(204, "POST", first(), body())
+		}
+		left(point, 1)
+		w.decrypts(name(), w.encrypted(name()))
+	})
+	next := func() string { return "transit/keys/" + name() + "/import_version" }
+	ready := func() {
+		configure()
+		w.must(204, "POST", first(), body())
+	}
+	w.killed(t, "device-import-version", ready, 204, next, body, func(point string) {
+		if w.harness.latest(name()) == 1 {
+			w.must(204, "POST", next(), body())
+		}
+		left(point, 2)
+		w.decrypts(name(), w.encrypted(name()))
+	})
+}
+
+// wrappedKey is a new AES-256 key as an import takes it.
+func (r *harness) wrappedKey() string {
+	r.t.Helper()
+	block, _ := pem.Decode([]byte(r.data(200, "GET", "transit/wrapping_key", nil)["public_key"].(string)))
+	public, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	key := make([]byte, 32)
+	_, _ = rand.Read(key)
+	wrapped, err := keys.WrapFor(public.(*rsa.PublicKey), crypto.SHA256, secret.New(key))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return base64.StdEncoding.EncodeToString(wrapped)
 }
 
 // TestDeviceKeyInCluster kills the leader between the device's making of a key and the commit of

@@ -72,6 +72,19 @@ func (s *Store) Announce(ctx context.Context, k *Key, number int, text []byte) e
 	return s.base.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Put(k.noteKey(number), record)}})
 }
 
+// Announced returns the note of a version that does not exist yet, [storage.ErrNotFound] if there
+// is none.
+func (s *Store) Announced(ctx context.Context, k *Key, number int) (Note, error) {
+	at := k.noteKey(number)
+	b, err := s.base.Get(ctx, at)
+	if err != nil {
+		return Note{}, err
+	}
+	n, err := parseNote(b)
+	n.at = at
+	return n, err
+}
+
 // Lose notes that a version's key in a device is to be destroyed, in the commit of the change that
 // trims the version.
 func (c *Change) Lose(number int, text []byte) error {

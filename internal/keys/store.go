@@ -200,7 +200,7 @@ func (s *Store) newID() (of id, err error) {
 // Create makes a key with a first version: what make gives it, which runs while no other call can
 // make the key. [ErrExists] comes with the key that has the name.
 func (s *Store) Create(
-	ctx context.Context, name string, settings Settings, first func(ctx context.Context) (*Version, error),
+	ctx context.Context, name string, settings Settings, first func(ctx context.Context, k *Key) (*Version, error),
 ) (*Key, error) {
 	defer s.lock(name)()
 	k, err := s.load(ctx, name)
@@ -222,7 +222,7 @@ func (s *Store) Create(
 	}
 	settings.Latest, settings.MinDecryption = 0, 1
 	c := &Change{Settings: settings, key: s.newKey(name, settings, of)}
-	v, err := first(ctx)
+	v, err := first(ctx, c.key)
 	if err != nil {
 		return nil, err
 	}

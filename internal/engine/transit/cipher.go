@@ -270,7 +270,8 @@ func (b *backend) keyToEncrypt(ctx context.Context, c *call, derived bool) (*key
 			return nil, fault.New(fault.Invalid, "key type %s not supported for this operation", name)
 		}
 	}
-	k, err = b.keys.Create(ctx, c.segs[0], keys.Settings{Spec: spec}, func(ctx context.Context) (*keys.Version, error) {
+	first := keys.Settings{Spec: spec}
+	k, err = b.keys.Create(ctx, c.segs[0], first, func(ctx context.Context, _ *keys.Key) (*keys.Version, error) {
 		return b.keys.Generate(ctx, keys.Software, spec)
 	})
 	if errors.Is(err, keys.ErrExists) { // another request was sooner

@@ -73,7 +73,7 @@ func (b *backend) addDerived(ctx context.Context, name string, spec keys.Spec, i
 		return err
 	}
 	_, err = b.keys.Create(ctx, name, keys.Settings{Spec: spec, Imported: true},
-		func(context.Context) (*keys.Version, error) {
+		func(context.Context, *keys.Key) (*keys.Version, error) {
 			return v, nil
 		})
 	if !errors.Is(err, keys.ErrExists) {

@@ -4,13 +4,20 @@ package transit
 
 import (
 	"bytes"
+	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -24,6 +31,7 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
+	"github.com/sealgate/sealgate/internal/testkit"
 	"github.com/sealgate/sealgate/seals"
 	sealpkcs11 "github.com/sealgate/sealgate/seals/pkcs11"
 )
@@ -506,5 +514,104 @@ func TestNoKeyUnderTheSealsName(t *testing.T) {
 		e.wrapped(make([]byte, 32))))
 	if r.status != 400 || !strings.Contains(r.body, "one of a seal") || e.onToken("later") {
 		t.Errorf("an import under the seal's name: %d %s; on the token: %t", r.status, r.body, e.onToken("later"))
+	}
+}
+
+// TestWhatAnImportHasLeft: a key that an interrupted import has left in the device is destroyed
+// where that is allowed, half of a pair too; otherwise it is named until it is gone. One that
+// another configuration selects meanwhile stays.
+func TestWhatAnImportHasLeft(t *testing.T) {
+	t.Parallel()
+	e := newDeviceEngine(t)
+	configure := func(label string, destroy bool) {
+		t.Helper()
+		err := e.managed(device.Params{"key_label": label}, func(e *device.Entry) {
+			e.Usages, e.AllowReplace, e.AllowStore, e.AllowDestroy = nil, true, true, destroy
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	aes := func() (keys.Spec, *secret.Bytes) {
+		return keys.Spec{Type: keys.AES256GCM}, secret.Copy(bytes.Repeat([]byte{7}, 32))
+	}
+
+	configure("named", false)
+	e.interrupted(aes())
+	if err := sweepDevices(e.backend, t.Context()); err == nil || !strings.Contains(err.Error(), `"named"`) {
+		t.Errorf("a key that may not be destroyed: %v", err)
+	}
+	tool(t, e, "--delete-object", "--type", "secrkey", "--label", "named")
+	e.sweeps()
+
+	configure("cleaned", true)
+	e.interrupted(aes())
+	e.sweeps()
+	if e.onToken("cleaned") {
+		t.Error("the key is still on the token")
+	}
+	e.must("POST", "keys/cleaned/import", body("ciphertext", e.wrapped(bytes.Repeat([]byte{8}, 32)), "managed_key_name",
+		"hsm"))
+
+	configure("adopted", true)
+	e.interrupted(aes())
+	configure("adopted", true) // notes the key
+	e.sweeps()
+	if !e.onToken("adopted") {
+		t.Error("the key that a configuration selects was destroyed")
+	}
+
+	configure("half", true)
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.interrupted(keys.Spec{Type: keys.ECDSAP256}, secret.New(pkcs8(t, private)))
+	tool(t, e, "--delete-object", "--type", "pubkey", "--label", "half")
+	e.sweeps()
+	e.must("POST", "keys/half/import", body("ciphertext", e.wrapped(pkcs8(t, private)), "managed_key_name", "hsm",
+		"type", "ecdsa-p256"))
+}
+
+// interrupted imports a key that no version gets, as a crash before the commit leaves it.
+func (e *deviceEngine) interrupted(spec keys.Spec, private *secret.Bytes) {
+	e.t.Helper()
+	stop := errors.New("interrupted")
+	_, err := e.keys.Create(e.t.Context(), "interrupted", keys.Settings{Spec: spec},
+		func(ctx context.Context, k *keys.Key) (*keys.Version, error) {
+			p, err := e.devices.ToImport(ctx, device.Managed, "hsm", spec)
+			if err != nil {
+				return nil, err
+			}
+			if _, err := (incoming{private: private}).intoDevice(e.backend, ctx, k, 1, p); err != nil {
+				return nil, err
+			}
+			return nil, stop
+		})
+	if !errors.Is(err, stop) {
+		e.t.Fatal(err)
+	}
+}
+
+// sweeps ends what is left: no note stays.
+func (e *deviceEngine) sweeps() {
+	e.t.Helper()
+	if err := sweepDevices(e.backend, e.t.Context()); err != nil {
+		e.t.Error(err)
+	}
+	if notes, err := e.keys.Notes(e.t.Context()); err != nil || len(notes) > 0 {
+		e.t.Errorf("notes that are left: %v, %v", notes, err)
+	}
+}
+
+// tool runs pkcs11-tool on the token.
+func tool(t *testing.T, e *deviceEngine, args ...string) {
+	t.Helper()
+	args = append([]string{"--module", e.token.Lib, "--token-label", e.token.Label, "--login", "--pin", e.token.PIN},
+		args...)
+	cmd := exec.CommandContext(t.Context(), testkit.Require(t, "pkcs11-tool"), args...)
+	cmd.Env = append(os.Environ(), e.token.Environ()...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("pkcs11-tool: %v\n%s", err, out)
 	}
 }

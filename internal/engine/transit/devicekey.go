@@ -12,6 +12,7 @@ import (
 	"github.com/sealgate/sealgate/internal/keys"
 	"github.com/sealgate/sealgate/internal/keys/device"
 	"github.com/sealgate/sealgate/internal/mount"
+	"github.com/sealgate/sealgate/internal/storage"
 )
 
 // The types of keys in devices: those of Vault and of OpenBao. The algorithm is the device key's.
@@ -95,7 +96,7 @@ func adopt(
 	if err := checkDeviceRotation(b, ctx, &s, chosen.Material); err != nil {
 		return nil, err
 	}
-	k, err := b.keys.Create(ctx, name, s, func(context.Context) (*keys.Version, error) {
+	k, err := b.keys.Create(ctx, name, s, func(context.Context, *keys.Key) (*keys.Version, error) {
 		return b.keys.NewVersion(chosen.Provider, chosen.Material), nil
 	})
 	if err != nil && !errors.Is(err, keys.ErrExists) {
@@ -186,11 +187,7 @@ func makeInDevice(b *backend, ctx context.Context, k *keys.Key, latest *keys.Ver
 		}
 		return c, err
 	}
-	note, err := p.Note()
-	if err != nil {
-		return c, err
-	}
-	if err := b.keys.Announce(ctx, k, n, note); err != nil {
+	if err := b.announce(ctx, k, n, p); err != nil {
 		return c, err
 	}
 	c, err = b.devices.Make(ctx, p)
@@ -292,29 +289,85 @@ func externalRef(v *keys.Version) (string, bool) {
 	return held.Entry, err == nil && held.Face == device.External
 }
 
-// deviceVersion imports into the device of the key that a request names; ok is false where it names
-// none.
+// announce notes a key that is about to be in a device for a version of a key. What another attempt
+// has left under another name is destroyed before.
+func (b *backend) announce(ctx context.Context, k *keys.Key, n int, p *device.Plan) error {
+	old, err := b.keys.Announced(ctx, k, n)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+	case err != nil:
+		return err
+	default:
+		held, err := device.HeldBy(old.Text)
+		if err != nil {
+			return err
+		}
+		if held.Name == p.Name() && !p.Importing() {
+			break
+		}
+		if _, err := b.devices.Abandon(ctx, old.Text); err != nil {
+			return fault.Wrap(err, fault.KindOf(err), "an interrupted request has left the key %q in the device, and it could "+
+				"not be destroyed: set allow_destroy_key, or destroy it there; then try again", held.Name)
+		}
+	}
+	note, err := p.Note()
+	if err != nil {
+		return err
+	}
+	return b.keys.Announce(ctx, k, n, note)
+}
+
+// deviceVersion imports the first version of a key into the device that a request names; ok is
+// false where it names none.
 func (in incoming) deviceVersion(
-	b *backend, ctx context.Context, c *call, spec keys.Spec,
+	b *backend, ctx context.Context, k *keys.Key, c *call,
 ) (v *keys.Version, ok bool, err error) {
 	face, name, ok, err := c.deviceName()
 	switch {
 	case err != nil || !ok:
 		return nil, false, err
-	case b.devices == nil || in.private == nil || spec.Derived:
+	case b.devices == nil || in.private == nil || k.Derived:
 		return nil, true, fault.New(fault.Invalid, "a key is imported into a device with its private part, and without "+
 			"derivation")
 	}
 	defer in.private.Destroy()
-	p, err := b.devices.ToImport(ctx, face, name, spec)
+	p, err := b.devices.ToImport(ctx, face, name, k.Spec)
 	if err != nil {
 		return nil, true, err
+	}
+	v, err = in.intoDevice(b, ctx, k, 1, p)
+	return v, true, err
+}
+
+// intoDevice imports the key of a version. It is announced before: what a crash leaves in the
+// device is destroyed at the next start, or named in the log.
+func (in incoming) intoDevice(
+	b *backend, ctx context.Context, k *keys.Key, n int, p *device.Plan,
+) (*keys.Version, error) {
+	if err := b.announce(ctx, k, n, p); err != nil {
+		return nil, err
 	}
 	chosen, err := b.devices.Import(ctx, p, in.private)
+	failpoint.Point("device.import.after")
 	if err != nil {
-		return nil, true, err
+		return nil, err
 	}
-	return b.keys.NewVersion(chosen.Provider, chosen.Material), true, nil
+	v := b.keys.NewVersion(chosen.Provider, chosen.Material)
+	v.Number = n // it has the device key of this version alone
+	return v, nil
+}
+
+// settled ends an import: the entry in whose device the key is notes which key that is.
+func settled(b *backend, ctx context.Context, k *keys.Key) (*mount.Response, error) {
+	v, err := k.Version(ctx, k.Latest)
+	if err == nil && isDevice(v) {
+		err = b.devices.Settle(ctx, v.Material)
+	}
+	if err != nil {
+		return &mount.Response{Warnings: []string{"The key is imported, but the configuration of its managed or external " +
+			"key could not note it: write that configuration again."}}, nil
+	}
+	return nil, nil
 }
 
 // nextVersion makes the version of a key that is imported: in the device of the latest one, where
@@ -336,20 +389,7 @@ func (in incoming) nextVersion(b *backend, ctx context.Context, k *keys.Key, num
 	if err != nil {
 		return nil, err
 	}
-	note, err := p.Note()
-	if err != nil {
-		return nil, err
-	}
-	if err := b.keys.Announce(ctx, k, n, note); err != nil {
-		return nil, err
-	}
-	chosen, err := b.devices.Import(ctx, p, in.private)
-	if err != nil {
-		return nil, err
-	}
-	v := b.keys.NewVersion(chosen.Provider, chosen.Material)
-	v.Number = n // it has the device key of this version alone
-	return v, nil
+	return in.intoDevice(b, ctx, k, n, p)
 }
 
 // rootedFields make a software key that a key in a device wraps.

@@ -29,7 +29,7 @@ func (b *backend) wrapping(ctx context.Context) (*keys.Key, *keys.Version, error
 	k, err := b.keys.Get(ctx, wrappingName)
 	if errors.Is(err, keys.ErrNotFound) {
 		k, err = b.keys.Create(ctx, wrappingName, keys.Settings{Spec: spec},
-			func(ctx context.Context) (*keys.Version, error) {
+			func(ctx context.Context, _ *keys.Key) (*keys.Version, error) {
 				return b.keys.Generate(ctx, keys.Software, spec)
 			})
 	}
@@ -166,8 +166,8 @@ func importKey(b *backend, ctx context.Context, c *call) (*mount.Response, error
 	if spec.Type == keys.HMAC && in.private != nil {
 		s.KeySize = in.private.Len()
 	}
-	k, err := b.keys.Create(ctx, name, s, func(ctx context.Context) (*keys.Version, error) {
-		if v, ok, err := in.deviceVersion(b, ctx, c, s.Spec); ok || err != nil {
+	k, err := b.keys.Create(ctx, name, s, func(ctx context.Context, k *keys.Key) (*keys.Version, error) {
+		if v, ok, err := in.deviceVersion(b, ctx, k, c); ok || err != nil {
 			return v, err
 		}
 		return in.version(ctx, b.keys, s.Spec)
@@ -179,7 +179,7 @@ func importKey(b *backend, ctx context.Context, c *call) (*mount.Response, error
 		return nil, err
 	}
 	b.reschedule(ctx, k)
-	return nil, nil
+	return settled(b, ctx, k)
 }
 
 func (c *call) readImportSpec() (keys.Spec, error) {
@@ -233,7 +233,7 @@ func importVersion(b *backend, ctx context.Context, c *call) (*mount.Response, e
 		return nil, err
 	}
 	b.reschedule(ctx, k)
-	return nil, nil
+	return settled(b, ctx, k)
 }
 
 // completeVersion gives a version that has a public part alone its private one.

@@ -105,7 +105,7 @@ func createKey(b *backend, ctx context.Context, c *call) (*mount.Response, error
 	if err := c.readPermissions(&s); err != nil {
 		return nil, err
 	}
-	k, err := b.keys.Create(ctx, name, s, func(ctx context.Context) (*keys.Version, error) {
+	k, err := b.keys.Create(ctx, name, s, func(ctx context.Context, _ *keys.Key) (*keys.Version, error) {
 		return firstVersion(b, ctx, c, spec)
 	})
 	if err != nil && !errors.Is(err, keys.ErrExists) {

@@ -110,6 +110,9 @@ type Namer interface {
 
 // Importer is implemented by connections that take keys from outside, as [keys.Importer] does.
 type Importer interface {
+	// Fresh returns the reference of a key to import: it gets an id that no other key has, unless it
+	// has one. So what a crash leaves behind is told from a key that has the same name.
+	Fresh(r Ref) Ref
 	Import(ctx context.Context, r Ref, s keys.Spec, private *secret.Bytes) (Ref, error)
 }
 

@@ -116,10 +116,15 @@ type Plan struct {
 	link  *link
 	ref   Ref
 	spec  keys.Spec
+
+	importing bool
 }
 
 // Name returns the name of the key in its device.
 func (p *Plan) Name() string { return p.ref.Name }
+
+// Importing reports whether the key comes from outside.
+func (p *Plan) Importing() bool { return p.importing }
 
 // Note is the text of a [keys.Note] about the key.
 func (p *Plan) Note() ([]byte, error) {
@@ -154,7 +159,27 @@ func (m *Mount) ToImport(ctx context.Context, f Face, name string, spec keys.Spe
 		err = fault.New(fault.Invalid, "the key %s is in its device already: make a key of type managed_key with it",
 			p.entry.Label())
 	}
-	return p.importable(spec, err)
+	if p, err = p.importable(spec, err); err != nil {
+		return nil, err
+	}
+	return p, p.free(ctx)
+}
+
+// free refuses a name that a key in the device has: only a key that is not there yet is announced.
+func (p *Plan) free(ctx context.Context) error {
+	_, err := p.link.look(ctx, Ref{Name: p.ref.Name})
+	switch {
+	case seals.ClassOf(err) == seals.KeyGone:
+		return nil
+	case err != nil:
+		return failed(p.entry.Label(), err)
+	}
+	return p.taken()
+}
+
+func (p *Plan) taken() error {
+	return fault.New(fault.Invalid, "the device has a key named %s already: remove it there, or make a key of type "+
+		"managed_key with it", p.ref.Name)
 }
 
 // NextImported plans a key that is imported for the next version, beside that of a version.
@@ -175,6 +200,11 @@ func (p *Plan) importable(spec keys.Spec, err error) (*Plan, error) {
 		return nil, fault.New(fault.Invalid, "the key %s does not take keys from outside: set allow_store_key",
 			p.entry.Label())
 	}
+	i, ok := p.link.Connection.(Importer)
+	if !ok {
+		return nil, fault.New(fault.Invalid, "keys cannot be imported into devices of type %s", p.entry.Type)
+	}
+	p.ref, p.importing = i.Fresh(p.ref), true
 	return p, nil
 }
 
@@ -226,12 +256,9 @@ func (m *Mount) Make(ctx context.Context, p *Plan) (Chosen, error) {
 	return m.made(ctx, p, made, err)
 }
 
-// Import imports a key into the device of a plan.
+// Import imports a key into the device of a plan. Once a version has it, [Mount.Settle] notes it.
 func (m *Mount) Import(ctx context.Context, p *Plan, private *secret.Bytes) (Chosen, error) {
-	i, ok := p.link.Connection.(Importer)
-	if !ok {
-		return Chosen{}, fault.New(fault.Invalid, "keys cannot be imported into devices of type %s", p.entry.Type)
-	}
+	i := p.link.Connection.(Importer) // checked when it was planned
 	if err := m.r.guardNew(ctx, p.entry, p.link, p.ref); err != nil {
 		return Chosen{}, err
 	}
@@ -240,14 +267,26 @@ func (m *Mount) Import(ctx context.Context, p *Plan, private *secret.Bytes) (Cho
 	}
 	made, err := i.Import(ctx, p.ref, p.spec, private)
 	if errors.Is(err, ErrExists) { // whatever it is, it need not be this key
-		return Chosen{}, fault.New(fault.Invalid, "the device has a key named %s already: remove it there, or make a key of "+
-			"type managed_key with it", p.ref.Name)
+		return Chosen{}, p.taken()
 	}
-	c, err := m.made(ctx, p, made, err)
-	if err == nil && p.entry.Identity == "" {
-		err = m.r.settle(ctx, p.entry.Face, p.entry.Label())
+	return m.made(ctx, p, made, err)
+}
+
+// Settle notes the key of a version as the one that its entry selects, where none is noted yet.
+func (m *Mount) Settle(ctx context.Context, of keys.Material) error {
+	ref, err := parseReference(of.Reference.Expose())
+	if err != nil {
+		return err
 	}
-	return c, err
+	s, err := m.r.current(ctx)
+	if err != nil {
+		return err
+	}
+	e, err := m.permitted(s, ref.face, ref.entry)
+	if err != nil || e.Identity != "" {
+		return err
+	}
+	return m.r.settle(ctx, e.Face, e.Label())
 }
 
 func (m *Mount) made(ctx context.Context, p *Plan, made Ref, err error) (Chosen, error) {
@@ -265,34 +304,64 @@ func (m *Mount) made(ctx context.Context, p *Plan, made Ref, err error) (Chosen,
 	return c, err
 }
 
+// remove destroys a key that no version has. One that an entry selects meanwhile is in use, and
+// stays.
 func (m *Mount) remove(ctx context.Context, s *snapshot, e *Entry, ref Ref) error {
-	if !e.AllowDestroy {
-		return fault.New(fault.Invalid, "the key %s may not be destroyed in its device: set allow_destroy_key, or destroy "+
-			"it there", e.Label())
-	}
 	l, err := m.r.connect(s, e)
 	if err != nil {
 		return failed(e.Label(), err)
+	}
+	defer l.forget(ref)
+	identity, err := identityOf(ctx, l, ref)
+	switch {
+	case seals.ClassOf(err) == seals.KeyGone || err == nil && s.selects(identity):
+		return nil
+	case err != nil:
+		return failed(e.Label(), err)
+	case !e.AllowDestroy:
+		return fault.New(fault.Invalid, "the key %s may not be destroyed in its device: set allow_destroy_key, or destroy "+
+			"it there", e.Label())
 	}
 	d, ok := l.Connection.(Remover)
 	if !ok {
 		return fault.New(fault.Invalid, "keys of type %s cannot be destroyed here: destroy the key in the service", e.Type)
 	}
+	if err := m.r.guard(ctx, e.Type, e.Label(), identity); err != nil { // it may have become a seal's since it was made
+		return err
+	}
+	if err := m.unreserved(s, e, identity); err != nil {
+		return err
+	}
+	if err := d.Remove(ctx, ref); err != nil && seals.ClassOf(err) != seals.KeyGone {
+		return failed(e.Label(), err)
+	}
+	return nil
+}
+
+// identityOf finds a key. One that cannot be used, such as half of a pair, has the identity that
+// its reference says.
+func identityOf(ctx context.Context, l *link, ref Ref) (string, error) {
 	o, err := l.look(ctx, ref)
-	if err == nil { // it may have become a seal's since it was made
-		if err := m.r.guard(ctx, e.Type, e.Label(), o.facts.Identity); err != nil {
-			return err
-		}
-		if err := m.unreserved(s, e, o.facts.Identity); err != nil {
-			return err
-		}
-		err = d.Remove(ctx, ref)
+	if err == nil {
+		return o.facts.Identity, nil
 	}
-	l.forget(ref)
-	if seals.ClassOf(err) == seals.KeyGone {
-		return nil
+	n, ok := l.Connection.(Namer)
+	if !ok || ref.ID == "" || seals.ClassOf(err) != seals.KeyDisabled {
+		return "", err
 	}
-	return failed(e.Label(), err)
+	return n.Identity(ref), nil
+}
+
+// selects reports whether the parameters of an entry select a key.
+func (s *snapshot) selects(identity string) bool {
+	for _, face := range s.entries {
+		for _, e := range face {
+			if e.Identity == identity {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Abandon destroys the key of a note that no version has, where that is allowed. The name is that

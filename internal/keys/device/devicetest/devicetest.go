@@ -76,7 +76,9 @@ func (b *Bench) Adopt(name string, p device.Params, usages ...device.Usage) *key
 		b.t.Fatal(err)
 	}
 	k, err := b.store.Create(b.t.Context(), name, keys.Settings{Spec: c.Spec},
-		func(context.Context) (*keys.Version, error) { return b.store.NewVersion(c.Provider, c.Material), nil })
+		func(context.Context, *keys.Key) (*keys.Version, error) {
+			return b.store.NewVersion(c.Provider, c.Material), nil
+		})
 	if err != nil {
 		b.t.Fatal(err)
 	}

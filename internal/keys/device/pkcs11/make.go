@@ -55,6 +55,16 @@ func (c *connection) Generate(ctx context.Context, r device.Ref, s keys.Spec) (d
 	return made(t, c.name, c.token.Generate(ctx, t))
 }
 
+// Fresh implements [device.Importer].
+func (c *connection) Fresh(r device.Ref) device.Ref {
+	if r.ID == "" {
+		id := make([]byte, 16)
+		_, _ = rand.Read(id) // never fails
+		r.ID = hex.EncodeToString(id)
+	}
+	return r
+}
+
 // Import implements [device.Importer].
 func (c *connection) Import(ctx context.Context, r device.Ref, s keys.Spec, private *secret.Bytes) (device.Ref, error) {
 	t, err := template(r, s)
