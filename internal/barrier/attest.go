@@ -29,13 +29,14 @@ func (b *Barrier) SealEntry(ctx context.Context, path string, plain []byte) ([]b
 // ErrNotOurs is returned by OpenEntry for what no key of this keyring sealed under that path.
 var ErrNotOurs = errors.New("barrier: not sealed by a key of this keyring")
 
-// OpenEntry opens what SealEntry returned, and leaves it as it is.
+// OpenEntry opens what SealEntry returned, and leaves it as it is. What a distrusted term sealed is
+// not ours.
 func (b *Barrier) OpenEntry(path string, entry []byte) ([]byte, error) {
 	r := b.ring.Load()
 	if r == nil {
 		return nil, ErrSealed
 	}
-	if id, ok := termOf(entry); !ok || id < b.floor.Load() {
+	if id, ok := termOf(entry); !ok || id < r.trust.from {
 		return nil, ErrNotOurs
 	}
 	plain, err := r.open(path, append([]byte(nil), entry...))
@@ -44,9 +45,6 @@ func (b *Barrier) OpenEntry(path string, entry []byte) ([]byte, error) {
 	}
 	return plain, nil
 }
-
-// RefuseBefore makes OpenEntry refuse what a term before one sealed: others may have its key.
-func (b *Barrier) RefuseBefore(term uint32) { b.floor.Store(term) }
 
 // Opens returns nil where the root key opens a keyring record that is not in this storage, such as
 // one in a snapshot.

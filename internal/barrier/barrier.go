@@ -35,7 +35,7 @@ type Barrier struct {
 	outside func(key string) bool // no entry of the barrier; nil: all are
 
 	meter atomic.Pointer[ReadMeter] // nil: reads are not measured
-	floor atomic.Uint32             // OpenEntry refuses terms before it
+	upTo  atomic.Pointer[passing]   // see RefuseUpTo
 
 	// ring is what readers and writers use; nil while sealed. It is replaced under change and
 	// counting.
@@ -196,7 +196,8 @@ func (b *Barrier) reload(ctx context.Context) error {
 // reopen opens a record with the root key in use, or with the one of an uncertain replacement.
 func (b *Barrier) reopen(record []byte, old *ring) (*ring, error) {
 	if bytes.Equal(record, old.record) {
-		return &ring{root: old.root, generation: old.generation, record: record, terms: old.terms, active: old.active}, nil
+		return &ring{root: old.root, generation: old.generation, record: record, terms: old.terms, active: old.active,
+			trust: old.trust}, nil
 	}
 	root, generation := old.root, old.generation
 	if stored, err := keyringGeneration(record); err == nil && b.alternate != nil && stored == b.alternate.generation {

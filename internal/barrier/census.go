@@ -286,6 +286,9 @@ func (b *Barrier) LoadCensus(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if id, ok := termOf(record); !ok || id != r.active.id {
+		return nil // the program seals it by the active term: another one made it, or it is not the newest
+	}
 	plain, err := r.open(censusPath, record)
 	if err != nil {
 		return nil //nolint:nilerr // a census that does not open is none

@@ -193,6 +193,9 @@ func (b *Barrier) readCounts(ctx context.Context, r *ring) (map[uint32]uint64, e
 	if err != nil {
 		return nil, err
 	}
+	if id, ok := termOf(record); ok && id < r.trust.from {
+		return nil, errDistrusted(countsPath, id) // each change of the keyring writes it again
+	}
 	plain, err := r.open(countsPath, record)
 	if err != nil {
 		return nil, err

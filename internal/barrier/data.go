@@ -25,6 +25,9 @@ func (b *Barrier) Get(ctx context.Context, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := b.passed(r, path, record); err != nil {
+		return nil, err
+	}
 	plain, err := r.open(path, record)
 	if errors.Is(err, errUnknownTerm) {
 		return b.openUnknown(ctx, path, record)

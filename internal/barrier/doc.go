@@ -18,6 +18,8 @@
 //   - A term that [Barrier.Retire] destroyed was named by no entry at that moment, and nothing is
 //     written by it afterwards.
 //   - A re-encryption ([Barrier.Rewrap]) never replaces what others wrote meanwhile.
+//   - A term that others may know ([Tx.Distrust]) is named by the keyring until it is destroyed.
+//     After [Barrier.RefuseOld] no control record of it opens.
 //   - A [Census] that says that it is exact is what this program has stored, also after a crash.
 //   - A process that has a [CountMemory] does not believe a stored number below what it counted
 //     itself, and rotates a term whose stored number is missing, damaged or too low.

@@ -80,6 +80,9 @@ func (r *ring) open(path string, record []byte) ([]byte, error) {
 	if t == nil {
 		return nil, errUnknownTerm
 	}
+	if r.trust.refuses(path, t.id) {
+		return nil, errDistrusted(path, t.id)
+	}
 	aad := aads.Get().(*[]byte)
 	*aad = append(append((*aad)[:0], entryDomain...), path...)
 	nonce, sealed := record[entryHeader:entryHeader+nonceSize], record[entryHeader+nonceSize:]

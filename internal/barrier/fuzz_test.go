@@ -16,16 +16,20 @@ func FuzzKeyringPlain(f *testing.F) {
 	r := goldenRing(f)
 	f.Add(r.marshal())
 	f.Add([]byte{})
+	r.trust = trust{from: r.active.id, refused: r.active.id}
+	f.Add(r.marshal())
 	f.Fuzz(func(t *testing.T, plain []byte) {
-		r, err := unmarshalRing(plain)
-		if err != nil {
-			if !errors.Is(err, storage.ErrCorrupt) {
-				t.Errorf("%v", err)
+		for _, version := range []uint8{keyringVersion, keyringDistrust} {
+			r, err := unmarshalRing(version, plain)
+			if err != nil {
+				if !errors.Is(err, storage.ErrCorrupt) {
+					t.Errorf("%v", err)
+				}
+				continue
 			}
-			return
-		}
-		if !bytes.Equal(r.marshal(), plain) {
-			t.Errorf("%x decodes to something that encodes to %x", plain, r.marshal())
+			if !bytes.Equal(r.marshal(), plain) || r.trust.version() != version {
+				t.Errorf("version %d: %x decodes to something that encodes to %x", version, plain, r.marshal())
+			}
 		}
 	})
 }

@@ -34,6 +34,8 @@ type goldenFile struct {
 	Root       string
 	Generation uint64
 	Active     uint32
+	Trusted    uint32 // of a keyring with distrusted terms
+	Refused    uint32
 	Terms      []struct {
 		Term      uint32
 		Key       string
@@ -93,7 +95,12 @@ func goldenRing(t testing.TB) *ring {
 
 func TestGoldenKeyring(t *testing.T) {
 	t.Parallel()
-	f := readGolden(t, "keyring.json")
+	for _, name := range []string{"keyring.json", "keyring-distrust.json"} {
+		t.Run(name, func(t *testing.T) { checkGoldenKeyring(t, readGolden(t, name)) })
+	}
+}
+
+func checkGoldenKeyring(t *testing.T, f goldenFile) {
 	for _, c := range f.Cases {
 		root, generation := f.Root, f.Generation
 		if c.Root != "" {
@@ -108,6 +115,9 @@ func TestGoldenKeyring(t *testing.T) {
 		}
 		if r.active.id != f.Active || len(r.terms) != len(f.Terms) {
 			t.Fatalf("%s: active %d of %d terms", c.Name, r.active.id, len(r.terms))
+		}
+		if r.trust != (trust{f.Trusted, f.Refused}) {
+			t.Errorf("%s: %+v", c.Name, r.trust)
 		}
 		for i, want := range f.Terms {
 			got := r.terms[i]

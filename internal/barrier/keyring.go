@@ -25,17 +25,30 @@ import (
 //	active term u32 | length u24 | { term u32 | key 32 | installed i64 (nanoseconds since 1970) } ...
 //
 // with terms in ascending order, from 1. Terms that were retired are missing.
+//
+// Version 3 is written while the ring has terms whose keys others may know ([Tx.Distrust]). Its
+// domain is keyringDomainDistrust, and its plaintext:
+//
+//	active term u32 | trusted u32 | refused u32 | length u24 | { as above } ...
+//
+// Others may know the terms before trusted, which is in the list. Control records of the terms
+// before refused do not open. The root key seals the record: the older terms alone change nothing.
+// Version 2 is unused: a golden vector has it as one that no program knows.
 const (
 	keyringVersion  = 1
+	keyringDistrust = 3
 	keyringHeader   = 1 + 8
 	keyringOverhead = keyringHeader + nonceSize + tagSize
 	keyringDomain   = "sealgate/barrier/keyring/v1\x00" + KeyringPath + "\x00"
 
+	keyringDomainDistrust = "sealgate/barrier/keyring/v3\x00" + KeyringPath + "\x00"
+
 	keySize      = 32
 	termSize     = 4 + keySize + 8
 	plainHeader  = 4 + 3
+	plainTrust   = 4 + 4
 	maxTerms     = 8192 // so that the keyring and the condition on the one before fit into one commit
-	maxPlainSize = plainHeader + maxTerms*termSize
+	maxPlainSize = plainHeader + plainTrust + maxTerms*termSize
 )
 
 // ring is a keyring as readers see it. It is immutable but for the counters of its terms: a change
@@ -46,6 +59,7 @@ type ring struct {
 	record     []byte  // as it is stored
 	terms      []*term // ascending by id
 	active     *term
+	trust      trust
 	frozen     bool // it is not known whether this is what is stored
 }
 
@@ -63,13 +77,15 @@ func (r *ring) find(id uint32) *term {
 
 // with returns a ring that has t as its active term. It shares the root key and the older terms.
 func (r *ring) with(t *term) *ring {
-	return &ring{root: r.root, generation: r.generation, terms: append(slices.Clip(slices.Clone(r.terms)), t), active: t}
+	return &ring{root: r.root, generation: r.generation, terms: append(slices.Clip(slices.Clone(r.terms)), t), active: t,
+		trust: r.trust}
 }
 
 // marshal makes the plaintext of the record. The caller clears it.
 func (r *ring) marshal() []byte {
-	b := cryptobyte.NewFixedBuilder(make([]byte, 0, plainHeader+len(r.terms)*termSize))
+	b := cryptobyte.NewFixedBuilder(make([]byte, 0, plainHeader+plainTrust+len(r.terms)*termSize))
 	b.AddUint32(r.active.id)
+	r.trust.add(b)
 	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) {
 		for _, t := range r.terms {
 			b.AddUint32(t.id)
@@ -80,15 +96,16 @@ func (r *ring) marshal() []byte {
 	return b.BytesOrPanic() // the sizes are those of the buffer
 }
 
-// unmarshalRing reads the plaintext of a record and copies the keys.
-func unmarshalRing(plain []byte) (*ring, error) {
+// unmarshalRing reads the plaintext of a record of a version, and copies the keys.
+func unmarshalRing(version uint8, plain []byte) (*ring, error) {
 	var active uint32
 	var list cryptobyte.String
+	r := &ring{}
 	in := cryptobyte.String(plain)
-	if len(plain) > maxPlainSize || !in.ReadUint32(&active) || !in.ReadUint24LengthPrefixed(&list) || !in.Empty() {
+	if len(plain) > maxPlainSize || !in.ReadUint32(&active) || version == keyringDistrust && !r.trust.read(&in) ||
+		!in.ReadUint24LengthPrefixed(&list) || !in.Empty() {
 		return nil, corrupt(KeyringPath, "the list of terms is malformed")
 	}
-	r := &ring{}
 	for last := uint32(0); !list.Empty(); {
 		var id uint32
 		var key []byte
@@ -108,6 +125,9 @@ func unmarshalRing(plain []byte) (*ring, error) {
 	}
 	if r.active == nil {
 		return nil, corrupt(KeyringPath, "the active term is not in the list")
+	}
+	if r.trust.from > 0 && (r.find(r.trust.from) == nil || r.trust.from > active) {
+		return nil, corrupt(KeyringPath, "the oldest trusted term is not in the list")
 	}
 	return r, nil
 }
@@ -132,13 +152,18 @@ func (r *ring) encrypt() error {
 	}
 	plain := r.marshal()
 	defer clear(plain)
-	header := binary.BigEndian.AppendUint64([]byte{keyringVersion}, r.generation)
-	r.record = aead.Seal(header, nil, plain, keyringAAD(r.generation))
+	version := r.trust.version()
+	header := binary.BigEndian.AppendUint64([]byte{version}, r.generation)
+	r.record = aead.Seal(header, nil, plain, keyringAAD(version, r.generation))
 	return nil
 }
 
-func keyringAAD(generation uint64) []byte {
-	return binary.BigEndian.AppendUint64([]byte(keyringDomain), generation)
+func keyringAAD(version uint8, generation uint64) []byte {
+	domain := keyringDomain
+	if version == keyringDistrust {
+		domain = keyringDomainDistrust
+	}
+	return binary.BigEndian.AppendUint64([]byte(domain), generation)
 }
 
 // keyringGeneration returns the generation of the root key that seals a record.
@@ -146,9 +171,9 @@ func keyringGeneration(record []byte) (uint64, error) {
 	switch {
 	case len(record) < keyringOverhead+plainHeader || len(record) > keyringOverhead+maxPlainSize:
 		return 0, corrupt(KeyringPath, "its length is none of a keyring")
-	case record[0] != keyringVersion:
-		return 0, fmt.Errorf("%w: the keyring has format %d; this program knows format %d: was it written by a newer one?",
-			storage.ErrCorrupt, record[0], keyringVersion)
+	case record[0] != keyringVersion && record[0] != keyringDistrust:
+		return 0, fmt.Errorf("%w: the keyring has format %d; this program knows formats %d and %d: was it written by a "+
+			"newer one?", storage.ErrCorrupt, record[0], keyringVersion, keyringDistrust)
 	}
 	return binary.BigEndian.Uint64(record[1:]), nil
 }
@@ -177,12 +202,12 @@ func decryptRing(record []byte, root *secret.Bytes, generation uint64) (*ring, e
 		return nil, err
 	}
 	nonce, sealed := record[keyringHeader:keyringHeader+nonceSize], record[keyringHeader+nonceSize:]
-	plain, err := aead.Open(nil, nonce, sealed, keyringAAD(generation))
+	plain, err := aead.Open(nil, nonce, sealed, keyringAAD(record[0], generation))
 	if err != nil {
 		return nil, fmt.Errorf("%w: the key is another one, or the record %q was changed", ErrWrongRoot, KeyringPath)
 	}
 	defer clear(plain)
-	r, err := unmarshalRing(plain)
+	r, err := unmarshalRing(record[0], plain)
 	if err != nil {
 		return nil, err
 	}

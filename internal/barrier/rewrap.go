@@ -26,6 +26,7 @@ const rewrapTries = 3
 type Rewrapped struct {
 	Tally            // re-encrypted
 	Damaged []string // entries that do not open; they are left as they are
+	Left    int      // entries that others wrote at each try; the next pass finds them
 }
 
 // NextEntries returns the paths of the entries after one, in order, at most limit of them. It reads
@@ -39,10 +40,21 @@ func (b *Barrier) NextEntries(ctx context.Context, after string, limit int) ([]s
 	return w.found, err
 }
 
+// NextControl is NextEntries for the control records alone: see [IsControl].
+func (b *Barrier) NextControl(ctx context.Context, after string, limit int) ([]string, error) {
+	if b.Sealed() {
+		return nil, ErrSealed
+	}
+	w := walker{store: b.store, limit: limit, skip: dataPrefix}
+	err := w.walk(ctx, "", after)
+	return w.found, err
+}
+
 // walker collects keys in order.
 type walker struct {
 	store storage.Store
 	limit int
+	skip  string // a folder that it leaves out; "": none
 	found []string
 }
 
@@ -64,6 +76,8 @@ func (w *walker) walk(ctx context.Context, prefix, after string) error {
 		for _, name = range names {
 			if !strings.HasSuffix(name, "/") {
 				w.found = append(w.found, prefix+name)
+			} else if prefix+name == w.skip {
+				continue
 			} else if err := w.walk(ctx, prefix+name, ""); err != nil {
 				return err
 			}
@@ -90,7 +104,8 @@ func (b *Barrier) Rewrap(ctx context.Context, paths []string) (out Rewrapped, er
 			}
 		}
 		if len(again) > 0 && try >= rewrapTries {
-			return out, nil // the next pass finds them
+			out.Left += len(again)
+			return out, nil
 		}
 		paths = again
 	}
@@ -174,7 +189,11 @@ func (b *Barrier) reencrypt(ctx context.Context, r *ring, path string, out *Rewr
 		return nil, nil, nil
 	}
 	plain, err := r.open(path, append([]byte(nil), old...))
+	if err == nil {
+		err = b.passed(r, path, old)
+	}
 	if err != nil {
+		clear(plain)
 		out.Damaged = append(out.Damaged, path)
 		return nil, nil, nil //nolint:nilerr // it is reported by its path
 	}
@@ -267,6 +286,14 @@ func (b *Barrier) Retire(ctx context.Context, before uint32, from storage.Snapsh
 		return nil, err
 	}
 	return gone, nil
+}
+
+// Settled returns nil where nothing can be written any more by a term before one, which is not the
+// active one: the writers that chose one have ended, and no commit of theirs may still arrive.
+func (b *Barrier) Settled(before uint32) error {
+	b.writing.Lock()
+	b.writing.Unlock() //nolint:staticcheck // it waited for the writers
+	return b.unsettled(before)
 }
 
 // unsettled reports whether a commit by a term before one may still arrive. A storage without an

@@ -27,6 +27,10 @@ type Tx struct {
 	rotate bool
 	retire uint32 // terms before it are removed; 0: none
 	root   *alternate
+
+	distrust uint32 // others may know the terms before it; 0: unchanged
+	refuse   bool   // control records of distrusted terms do not open any more
+
 	format *ring // the first keyring, of a barrier that is being formatted
 	done   bool
 }
@@ -136,7 +140,7 @@ func (tx *Tx) Commit(ctx context.Context) (err error) {
 	b := tx.b
 	b.writing.RLock()
 	defer b.writing.RUnlock()
-	if !tx.rotate && tx.root == nil && tx.format == nil && tx.retire == 0 {
+	if !tx.changesKeyring() {
 		return tx.commitData(ctx)
 	}
 	b.change.Lock()
@@ -160,6 +164,10 @@ func (tx *Tx) Commit(ctx context.Context) (err error) {
 	}
 	b.accept(next, bounds)
 	return nil
+}
+
+func (tx *Tx) changesKeyring() bool {
+	return tx.rotate || tx.root != nil || tx.format != nil || tx.retire > 0 || tx.distrust > 0 || tx.refuse
 }
 
 // forget overwrites the keys of a transaction that failed.
@@ -229,7 +237,8 @@ func (tx *Tx) prepare(ctx context.Context) (old, next *ring, err error) {
 	if old == nil {
 		return nil, nil, ErrSealed
 	}
-	next = &ring{root: old.root, generation: old.generation, terms: old.terms, active: old.active}
+	next = &ring{root: old.root, generation: old.generation, terms: old.terms, active: old.active,
+		trust: old.trust}
 	if tx.rotate {
 		if len(old.terms) >= maxTerms {
 			return nil, nil, fmt.Errorf("%w (%d)", ErrTerms, maxTerms)
@@ -242,6 +251,9 @@ func (tx *Tx) prepare(ctx context.Context) (old, next *ring, err error) {
 	}
 	if tx.retire > 0 {
 		next.terms = slices.DeleteFunc(slices.Clone(next.terms), func(t *term) bool { return t.id < tx.retire })
+	}
+	if err := tx.changeTrust(next); err != nil {
+		return nil, nil, err
 	}
 	if tx.root != nil {
 		if tx.root.generation <= old.generation {

@@ -25,7 +25,9 @@ shares and the root key do not change. -rewrap also encrypts existing data again
 that nothing needs any more; "operator rewrap status" shows the progress.
 
 -compromised is for keys that others may have: it replaces the root key and the barrier key in one step, does both of
-these, ends batch tokens, and lists what must be changed outside. In a cluster the active node then steps down.`,
+these, ends batch tokens, and lists what must be changed outside. Tokens, policies, mounts and the like are encrypted
+again first; from then on such records are refused by the old keys. It cannot be cancelled, and a pause lasts until the
+next change of leadership or restart. In a cluster the active node then steps down.`,
 		run: func([]string) int {
 			return b.withClient(func(client *api.Client) int {
 				if rewrap || retire || compromised {

@@ -56,9 +56,6 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 	if err := n.identify(ctx, b); err != nil {
 		return nil, err
 	}
-	if err := refuseCompromised(ctx, b); err != nil {
-		return nil, err
-	}
 	devices, engines := openDevices(n.cfg, b)
 	mounts, err := mount.Open(ctx, b, mount.Options{Factories: engines, Rand: n.cfg.Rand, Log: n.log})
 	if err != nil {

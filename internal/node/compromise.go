@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/auth/token"
-	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/fault"
 )
@@ -28,43 +27,66 @@ type ChangedOutside struct {
 // leadership has a certificate authority whose key the old keyring does not open.
 //
 // From this commit on, batch tokens of the old terms are refused: who has such a term can make one.
+// It returns when the control records are re-encrypted, from which moment on none of an old term is
+// believed; where there are many, before that, with the job in its first phase.
 func (k KeyAdmin) ReplaceCompromised(ctx context.Context, rate int) (*RewrapJob, error) {
-	n := k.n
 	w, err := k.worker()
 	if err != nil {
 		return nil, err
 	}
+	job, controlled, err := k.replaceKeys(ctx, w, rate)
+	if err != nil {
+		return nil, err
+	}
+	timer := time.NewTimer(controlWithin)
+	defer timer.Stop()
+	select {
+	case <-controlled:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	if now, err := w.current(ctx); err == nil && now != nil {
+		job = now
+	}
+	return job, nil
+}
+
+// replaceKeys is the commit of ReplaceCompromised. controlled is closed when the control records
+// are re-encrypted.
+func (k KeyAdmin) replaceKeys(ctx context.Context, w *dataRewrap, rate int) (job *RewrapJob,
+	controlled <-chan struct{}, err error) {
+	n := k.n
 	if rate < 0 || rate > maxRewrapRate {
-		return nil, fault.New(fault.Invalid, "rate must be 0 to %d entries per second", maxRewrapRate)
+		return nil, nil, fault.New(fault.Invalid, "rate must be 0 to %d entries per second", maxRewrapRate)
 	}
 	n.transition.Lock()
 	defer n.transition.Unlock()
 	a, err := n.Role()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if a.rewrap != w {
-		return nil, errBetweenRoles
+		return nil, nil, errBetweenRoles
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	job, err := w.fresh(w.b.KeyStatus().Term + 1)
+	job, err = w.fresh(w.b.KeyStatus().Term + 1)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	job.Rate, job.Retire, job.Compromised, job.Epoch = rate, true, true, w.b.Epoch()
+	job.Rate, job.Retire, job.Compromised, job.Phase = rate, true, true, phaseControl
 	job.Change = changedOutside(a, n.state.Load())
 	job.Updated = n.cfg.Now().UTC()
 	tx := w.b.Begin()
 	tx.RotateKeyring()
+	tx.Distrust(job.Target)
 	tx.Put(pathRewrapJob, job.marshal())
 	failpoint.Point("compromise.commit")
 	w.loaded = false // until the outcome is known
 	if err := (ceremonyHost{n}).RenewRoot(ctx, tx, nil, false); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	w.job, w.loaded = job, true
-	w.b.RefuseBefore(job.Target)
+	w.job, w.loaded, w.renew, w.controlled = job, true, true, make(chan struct{})
 	token.ForgetBatch(w.tokens)
 	select {
 	case w.wake <- struct{}{}:
@@ -73,23 +95,19 @@ func (k KeyAdmin) ReplaceCompromised(ctx context.Context, rate int) (*RewrapJob,
 	n.poke()
 	n.log.Warn("replaced the root key and the barrier key, because the old ones may be known to others; all data is "+
 		"re-encrypted now", "term", job.Target, "generation", w.b.RootGeneration())
-	return job, nil
+	return job, w.controlled, nil
 }
 
-// refuseCompromised makes a barrier refuse what the terms sealed that a compromise has replaced.
-func refuseCompromised(ctx context.Context, b *barrier.Barrier) error {
-	job, err := readRewrapJob(ctx, b)
-	if err == nil && job != nil && job.Compromised {
-		b.RefuseBefore(job.Target)
-	}
-	return err
-}
+const (
+	// controlWithin bounds the wait for the control records.
+	controlWithin = 20 * time.Second
+	// stepDownWithin bounds the change of leadership after a compromise; it is tried again.
+	stepDownWithin = 20 * time.Second
+)
 
-// stepDownWithin bounds the change of leadership after a compromise; it is tried again.
-const stepDownWithin = 20 * time.Second
-
-// renewAuthority steps down once after a compromise: the key of the certificate authority of this
-// leadership is behind the barrier, by a term that others may have.
+// renewAuthority steps down once after a compromise, when the control records are re-encrypted: the
+// key of the certificate authority of this leadership is behind the barrier, by a term that others
+// may have.
 func (k KeyAdmin) renewAuthority(ctx context.Context) {
 	n := k.n
 	a := n.writer()
@@ -97,9 +115,9 @@ func (k KeyAdmin) renewAuthority(ctx context.Context) {
 		return
 	}
 	a.rewrap.mu.Lock()
-	job := a.rewrap.job
+	renew := a.rewrap.renew
 	a.rewrap.mu.Unlock()
-	if job == nil || !job.Compromised || job.Epoch != a.leadership.Epoch() {
+	if before, refused := a.barrier.Distrusted(); !renew || before > 0 && !refused {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, stepDownWithin)
@@ -115,6 +133,10 @@ func changedOutside(a *RoleState, state *nodeState) []ChangedOutside {
 	out := []ChangedOutside{
 		{"tokens", "service tokens are stored as hashes alone; revoke those that were wrapped (sys/wrapping), and log in " +
 			"again where a batch token was used: those of the old terms have ended"},
+		{"access", "who also wrote the storage may have planted tokens, users, policies and mounts before this moment: " +
+			"compare them with your own records, and remove what is not yours"},
+		{"signatures", "rotate the key that signs snapshots (sealgate operator snapshot rotate-key) and publish its " +
+			"new public half; exports of the transcript that others made since may be forged"},
 		{"storage", "destroy copies, snapshots and backups from before: the old keys open them"},
 		{"audit devices", "disable and enable each one, which makes a new key for its hashes"},
 	}

@@ -78,7 +78,7 @@ func (k KeyAdmin) StartRetirement(ctx context.Context) (*RewrapJob, error) {
 		return nil, fault.New(fault.Invalid, "%d entries need a term before %d; rewrap the data first "+
 			"(sealgate operator rewrap start -retire)", job.Total, job.Target)
 	}
-	job.Retire, job.Phase, job.Passes = true, "retire", rewrapPasses
+	job.Retire, job.Phase, job.Passes = true, phaseRetire, rewrapPasses
 	return w.change(ctx, func(old *RewrapJob) (*RewrapJob, error) {
 		if old.active() {
 			return nil, fault.New(fault.Invalid, "a rewrap is in progress (%s); resume it, or cancel it first", old.State)
@@ -98,7 +98,9 @@ func (w *dataRewrap) retire(ctx context.Context, job *RewrapJob) (time.Duration,
 			w.end(j, RewrapDone, "")
 		}
 	case errors.Is(err, barrier.ErrTermInUse) && job.Passes < rewrapPasses:
-		end = func(j *RewrapJob) { j.Phase, j.Cursor, j.Damaged = "rewrap", "", []string{} }
+		end = func(j *RewrapJob) { j.Phase, j.Cursor, j.Damaged = phaseRewrap, "", []string{} }
+	case errors.Is(err, barrier.ErrTermInUse) && job.Compromised:
+		return rewrapStalled, w.stalled(ctx, job)
 	case errors.Is(err, barrier.ErrTermInUse):
 		text := "entries that do not open, or that were written outside this program, name an old term: restore or delete " +
 			"the listed ones, and start again"

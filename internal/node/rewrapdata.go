@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +30,13 @@ const (
 	RewrapCancelled = "cancelled"
 )
 
+// Phases of a rewrap.
+const (
+	phaseControl = "control" // after a compromise: the control records, before the data
+	phaseRewrap  = "rewrap"
+	phaseRetire  = "retire"
+)
+
 // RewrapJob is a rewrap of all data by the newest term, as it is stored. The node that leads works
 // on it; after a change of leader the next one continues at the cursor, which is stored every few
 // seconds: entries that were done after that are found done.
@@ -36,14 +44,13 @@ type RewrapJob struct {
 	Version     int              `json:"v"`
 	ID          string           `json:"id"`
 	State       string           `json:"state"`
-	Phase       string           `json:"phase"`  // "rewrap", "retire"
+	Phase       string           `json:"phase"`  // "control" after a compromise, "rewrap", "retire"
 	Target      uint32           `json:"target"` // entries of terms before it are re-encrypted
 	Retire      bool             `json:"retire"` // then destroy the terms before the target
 	Rate        int              `json:"rate"`   // entries per second; 0: as foreground requests allow
 	Compromised bool             `json:"compromised,omitempty"`
-	Epoch       uint64           `json:"epoch,omitempty"` // of the leadership in which the keys were replaced
-	Cursor      string           `json:"cursor"`          // the last path that was visited
-	Passes      int              `json:"passes"`          // over all entries, that ended
+	Cursor      string           `json:"cursor"` // the last path that was visited
+	Passes      int              `json:"passes"` // over all entries, that ended
 	Started     time.Time        `json:"started"`
 	Updated     time.Time        `json:"updated"`
 	Ended       *time.Time       `json:"ended,omitempty"`
@@ -63,8 +70,10 @@ const (
 	rewrapPage       = 30
 	rewrapCheckpoint = 5 * time.Second
 	rewrapRetry      = 5 * time.Second
-	rewrapPasses     = 3   // over all entries, until a retirement gives up
-	maxDamaged       = 100 // paths that a job keeps
+	rewrapBusy       = 10 * time.Millisecond // until entries that others write are tried again
+	rewrapStalled    = 5 * time.Minute       // between the attempts of a job that must not fail
+	rewrapPasses     = 3                     // over all entries, until a retirement gives up
+	maxDamaged       = 100                   // paths that a job keeps
 	maxRewrapRate    = 1_000_000
 )
 
@@ -81,6 +90,8 @@ func (j *RewrapJob) marshal() []byte {
 	return b
 }
 
+var errRewrapRecord = fmt.Errorf("node: entry %s is malformed, or of a newer program", pathRewrapJob)
+
 func readRewrapJob(ctx context.Context, b *barrier.Barrier) (*RewrapJob, error) {
 	raw, err := b.Get(ctx, pathRewrapJob)
 	if errors.Is(err, storage.ErrNotFound) {
@@ -91,7 +102,7 @@ func readRewrapJob(ctx context.Context, b *barrier.Barrier) (*RewrapJob, error) 
 	}
 	var j RewrapJob
 	if err := json.Unmarshal(raw, &j); err != nil || j.Version != rewrapVersion {
-		return nil, fmt.Errorf("node: entry %s is malformed, or of a newer program", pathRewrapJob)
+		return nil, errRewrapRecord
 	}
 	return &j, nil
 }
@@ -106,6 +117,9 @@ type dataRewrap struct {
 	mu     sync.Mutex
 	loaded bool
 	job    *RewrapJob // immutable; nil: there was none
+	renew  bool       // the keys were replaced in this leadership: see renewAuthority
+
+	controlled chan struct{} // closed when the control records are re-encrypted; nil: nobody waits
 }
 
 func newDataRewrap(n *Node, b *barrier.Barrier, tokens *token.Store) *dataRewrap {
@@ -125,6 +139,9 @@ func (w *dataRewrap) read(ctx context.Context) (*RewrapJob, error) {
 		return w.job, nil
 	}
 	job, err := readRewrapJob(ctx, w.b)
+	if before, refused := w.b.Distrusted(); before > 0 {
+		job, err = w.mustEnd(job, err, before, refused)
+	}
 	if err == nil {
 		w.job, w.loaded = job, true
 	}
@@ -211,15 +228,24 @@ func (w *dataRewrap) pause(ctx context.Context, d time.Duration) {
 
 // step re-encrypts a page, or does what follows the last one. It returns how long to wait.
 func (w *dataRewrap) step(ctx context.Context, job *RewrapJob, t *rewrapThrottle) (time.Duration, error) {
-	if job.Phase == "retire" {
+	if job.Compromised {
+		if wait, err := w.awaitWriters(ctx, job); wait > 0 || err != nil {
+			return wait, err
+		}
+	}
+	if job.Phase == phaseRetire {
 		return w.retire(ctx, job)
 	}
-	paths, err := w.b.NextEntries(ctx, job.Cursor, rewrapPage)
+	next, end := w.b.NextEntries, w.endPass
+	if job.Phase == phaseControl {
+		next, end = w.b.NextControl, w.endControl
+	}
+	paths, err := next(ctx, job.Cursor, rewrapPage)
 	if err != nil {
 		return 0, err
 	}
 	if len(paths) == 0 {
-		return 0, w.endPass(ctx, job)
+		return 0, end(ctx, job)
 	}
 	begun := time.Now()
 	t.meter.Work(true)
@@ -230,11 +256,19 @@ func (w *dataRewrap) step(ctx context.Context, job *RewrapJob, t *rewrapThrottle
 		return 0, err
 	}
 	wait := t.wait(took, done.Entries, job.Rate)
+	switch {
+	case job.Compromised && done.Left > 0:
+		return rewrapBusy, nil // a path is behind the cursor only once its entry is of a trusted term
+	case job.Phase == phaseControl && job.Rate == 0:
+		wait = 0
+	case job.Compromised && job.Phase == phaseRewrap:
+		w.b.RefuseUpTo(paths[len(paths)-1], job.Target)
+	}
 	err = w.advance(ctx, job, func(j *RewrapJob) {
 		j.Cursor, j.Visited = paths[len(paths)-1], j.Visited+int64(len(paths))
 		j.Entries, j.Bytes, j.Working = j.Entries+done.Entries, j.Bytes+done.Bytes, j.Working+took+wait
 		for _, path := range done.Damaged {
-			if len(j.Damaged) < maxDamaged {
+			if len(j.Damaged) < maxDamaged && !slices.Contains(j.Damaged, path) {
 				j.Damaged = append(j.Damaged[:len(j.Damaged):len(j.Damaged)], path)
 			}
 		}
@@ -268,7 +302,7 @@ func (w *dataRewrap) endPass(ctx context.Context, job *RewrapJob) error {
 		switch {
 		case again:
 		case j.Retire:
-			j.Phase = "retire"
+			j.Phase = phaseRetire
 		case len(j.Damaged) > 0:
 			w.end(j, RewrapFailed, fmt.Sprintf("%d entries do not open; they are listed: restore or delete them",
 				len(j.Damaged)))
@@ -338,7 +372,7 @@ func (w *dataRewrap) fresh(target uint32) (*RewrapJob, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &RewrapJob{ID: id, State: RewrapRunning, Phase: "rewrap", Target: target, Started: w.n.cfg.Now().UTC(),
+	j := &RewrapJob{ID: id, State: RewrapRunning, Phase: phaseRewrap, Target: target, Started: w.n.cfg.Now().UTC(),
 		Total: -1, Retired: []uint32{}, Damaged: []string{}}
 	if census := w.b.Census(); census.Exact {
 		j.Total = census.Below(target).Entries
