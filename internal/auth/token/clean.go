@@ -252,7 +252,7 @@ func (s sweeper) children(ctx context.Context, parent digest, n int, f func([]di
 
 // buryRate is the most tokens that are removed in a second because an ancestor was revoked. None of
 // them can be used any more, so their removal leaves most of the machine to requests.
-const buryRate = 6000
+const buryRate = 5500
 
 // bury removes the children of a token that has ended. Children that have children themselves are
 // marked in turn.

@@ -3,6 +3,7 @@
 package scale
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -266,6 +267,27 @@ func (s *subject) memory() (anonymous, file int64) {
 		}
 	}
 	return anonymous, file
+}
+
+// cpu returns the processor time that the server has used, which the load of the machine changes
+// less than it changes the time that passes.
+func (s *subject) cpu() time.Duration {
+	s.t.Helper()
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.Pid()))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
+	user, err := strconv.Atoi(fields[11])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	system, err := strconv.Atoi(fields[12])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	const tick = 10 * time.Millisecond // of Linux's user interface, on every architecture that Go supports
+	return time.Duration(user+system) * tick
 }
 
 // peak runs f and returns the most anonymous memory that the server had meanwhile.

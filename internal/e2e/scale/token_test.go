@@ -43,10 +43,15 @@ func tokens(t *testing.T, kind string, n int) {
 	anonymous, _ := s.memory()
 	report.bytes(name, "anonymous memory after the start", anonymous, 80_000_000)
 	s.must(204, "PUT", "kv/one", map[string]string{"v": "x"}, nil)
-	alone := s.reading(func() { time.Sleep(5 * time.Second) })
+	alone, each := s.reading(func() { time.Sleep(5 * time.Second) })
 	report.note(name, "kv reads by 8 clients alone", "%.0f/s", alone)
 	begun := time.Now()
-	during := s.reading(func() {
+	during, more := s.reading(func() {
+		var writes []time.Duration
+		for range 21 { // also connects
+			writes = append(writes, s.took(204, "PUT", "kv/two", map[string]string{"v": "x"}))
+		}
+		report.time(name, "a kv write beside these clients", median(writes), 0)
 		report.time(name, fmt.Sprintf("revoking a tree of %d: the caller waits", children),
 			s.took(204, "POST", "auth/token/revoke", map[string]string{"token": top}), 5*time.Millisecond)
 		begun = time.Now()
@@ -65,6 +70,7 @@ func tokens(t *testing.T, kind string, n int) {
 	})
 	report.time(name, "removing the tree", time.Since(begun), 20*time.Second)
 	report.ratio(name, "kv reads during that to those alone", during/alone, 0.8)
+	report.ratio(name, "processor time of a read alone to that with the removal", float64(each)/float64(more), 0.8)
 	s.stop()
 }
 
@@ -85,13 +91,14 @@ func (s *subject) fillTokens(parent, name string, n int, ends time.Time) {
 	}
 }
 
-// reading reads an entry from 8 clients until f returns, and returns how many a second.
-func (s *subject) reading(f func()) float64 {
+// reading reads an entry from 8 clients until f returns. It returns how many a second, and how much
+// processor time of the server each of them took, with all else that the server did.
+func (s *subject) reading(f func()) (rate float64, each time.Duration) {
 	s.t.Helper()
 	var wg sync.WaitGroup
 	var done atomic.Bool
 	var n atomic.Int64
-	begun := time.Now()
+	begun, used := time.Now(), s.cpu()
 	for range 8 {
 		wg.Go(func() {
 			for !done.Load() {
@@ -104,8 +111,9 @@ func (s *subject) reading(f func()) float64 {
 		})
 	}
 	f()
-	rate := float64(n.Load()) / time.Since(begun).Seconds()
+	rate = float64(n.Load()) / time.Since(begun).Seconds()
+	each = (s.cpu() - used) / time.Duration(max(1, n.Load()))
 	done.Store(true)
 	wg.Wait()
-	return rate
+	return rate, each
 }
