@@ -83,31 +83,48 @@ func readRaw(b *base, client *api.Client, path string, q url.Values) int {
 }
 
 func writeCommand(b *base) *command {
+	return dataCommand(b, command{name: "write", synopsis: "Write data",
+		about: `Writes data to a path. A value is given as k=v, read from a file (k=@file) or from standard input (k=-). "-"
+and "@file" alone read all the data as a JSON object.`},
+		func(client *api.Client, path string, data map[string]any) (*api.Secret, error) {
+			return client.Logical().Write(path, data)
+		})
+}
+
+func patchCommand(b *base) *command {
+	return dataCommand(b, command{name: "patch", synopsis: "Change some fields of the data",
+		about: `Changes the given fields and leaves the others as they are. Data is given as for write; null in a JSON
+object removes a field.`},
+		func(client *api.Client, path string, data map[string]any) (*api.Secret, error) {
+			return client.Logical().JSONMergePatch(context.Background(), path, data)
+		})
+}
+
+// dataCommand completes a command that sends the data of its arguments to a path.
+func dataCommand(b *base, c command, send func(*api.Client, string, map[string]any) (*api.Secret, error)) *command {
 	b.formatted().fielded()
 	var force bool
-	b.flags.BoolVar(&force, "force", false, "write even without data")
+	b.flags.BoolVar(&force, "force", false, c.name+" even without data")
 	b.flags.BoolVar(&force, "f", false, "the same as -force")
 	b.own("force", "f")
-	return &command{base: b, name: "write", args: "PATH [k=v | k=@file | k=- | - | @file ...]", least: 1, most: -1,
-		synopsis: "Write data",
-		about: `Writes data to a path. A value is given as k=v, read from a file (k=@file) or from standard input (k=-). "-"
-and "@file" alone read all the data as a JSON object.`,
-		run: func(args []string) int {
-			if len(args) == 1 && !force {
-				b.errorf("Must supply data or use -force")
-				return exitLocal
-			}
-			path := sanitize(args[0])
-			data, err := b.data(args[1:])
-			if err != nil {
-				b.errorf("Failed to parse K=V data: %v", err)
-				return exitLocal
-			}
-			return b.withClient(func(client *api.Client) int {
-				s, err := client.Logical().Write(path, data)
-				return showWritten(b, s, err, "writing data to "+path, "Success! Data written to: "+path)
-			})
-		}}
+	c.base, c.args, c.least, c.most = b, "PATH [k=v | k=@file | k=- | - | @file ...]", 1, -1
+	c.run = func(args []string) int {
+		if len(args) == 1 && !force {
+			b.errorf("Must supply data or use -force")
+			return exitLocal
+		}
+		path := sanitize(args[0])
+		data, err := b.data(args[1:])
+		if err != nil {
+			b.errorf("Failed to parse K=V data: %v", err)
+			return exitLocal
+		}
+		return b.withClient(func(client *api.Client) int {
+			s, err := send(client, path, data)
+			return showWritten(b, s, err, "writing data to "+path, "Success! Data written to: "+path)
+		})
+	}
+	return &c
 }
 
 // showWritten prints the response of a write. An error may come with a response, for example of a
@@ -126,34 +143,6 @@ func showWritten(b *base, s *api.Secret, err error, doing, success string) int {
 		return exitOK
 	}
 	return b.showSecret(s)
-}
-
-func patchCommand(b *base) *command {
-	b.formatted().fielded()
-	var force bool
-	b.flags.BoolVar(&force, "force", false, "patch even without data")
-	b.flags.BoolVar(&force, "f", false, "the same as -force")
-	b.own("force", "f")
-	return &command{base: b, name: "patch", args: "PATH [k=v | k=@file | k=- | - | @file ...]", least: 1, most: -1,
-		synopsis: "Change some fields of the data",
-		about: `Changes the given fields and leaves the others as they are. Data is given as for write; null in a JSON
-object removes a field.`,
-		run: func(args []string) int {
-			if len(args) == 1 && !force {
-				b.errorf("Must supply data or use -force")
-				return exitLocal
-			}
-			path := sanitize(args[0])
-			data, err := b.data(args[1:])
-			if err != nil {
-				b.errorf("Failed to parse K=V data: %v", err)
-				return exitLocal
-			}
-			return b.withClient(func(client *api.Client) int {
-				s, err := client.Logical().JSONMergePatch(context.Background(), path, data)
-				return showWritten(b, s, err, "writing data to "+path, "Success! Data written to: "+path)
-			})
-		}}
 }
 
 func deleteCommand(b *base) *command {

@@ -65,9 +65,6 @@ func (d *decoder) file(b *body) {
 	s.str("cluster_name", &c.ClusterName)
 	s.str("cluster_id", &c.ClusterID)
 	s.flag("break_glass", &c.BreakGlass)
-	for _, b := range s.blocks("anchor", 1, 1) {
-		d.anchor(b)
-	}
 	s.str("pid_file", &c.PIDFile)
 	s.flag("disable_clustering", &c.DisableClustering)
 	d.dualControl(s)
@@ -81,47 +78,45 @@ func (d *decoder) file(b *body) {
 	d.logging(s)
 	s.flag("disable_mlock", &c.DisableMlock)
 	d.debugging(s)
+	d.stanzas(s)
+	d.auditCreation(s)
+	s.flag("allow_audit_log_prefixing", &c.AuditPrefix)
+	d.audits(s.blocks("audit", 2, 2))
+	s.finish(foreignTop)
+}
+
+// stanzas reads the blocks of a file, but those of audit devices.
+func (d *decoder) stanzas(s *section) {
 	for _, key := range []string{"storage", "backend"} {
 		for _, b := range s.blocks(key, 1, 1) {
 			d.storage(key, b)
 		}
-	}
-	for _, b := range s.blocks("listener", 1, 1) {
-		d.listener(b)
 	}
 	for _, key := range []string{"seal", "kms", "hsm"} {
 		for _, b := range s.blocks(key, 1, 2) {
 			d.seal(key, b)
 		}
 	}
-	for _, b := range s.blocks("gateway", 1, 1) {
-		d.gateway(b)
+	for _, stanza := range []struct {
+		key    string
+		labels int
+		decode func(block)
+	}{
+		{"anchor", 1, d.anchor},
+		{"listener", 1, d.listener},
+		{"gateway", 1, d.gateway},
+		{"snapshot", 1, d.snapshot},
+		{"kms_library", 1, d.library},
+		{"seal_policy", 0, d.sealPolicy},
+		{"service_registration", 1, d.registration},
+		{"ceremony", 0, d.ceremony},
+		{"user_lockout", 1, d.lockout},
+		{"telemetry", 0, d.telemetry},
+	} {
+		for _, b := range s.blocks(stanza.key, stanza.labels, stanza.labels) {
+			stanza.decode(b)
+		}
 	}
-	for _, b := range s.blocks("snapshot", 1, 1) {
-		d.snapshot(b)
-	}
-	for _, b := range s.blocks("kms_library", 1, 1) {
-		d.library(b)
-	}
-	for _, b := range s.blocks("seal_policy", 0, 0) {
-		d.sealPolicy(b)
-	}
-	for _, b := range s.blocks("service_registration", 1, 1) {
-		d.registration(b)
-	}
-	for _, b := range s.blocks("ceremony", 0, 0) {
-		d.ceremony(b)
-	}
-	for _, b := range s.blocks("user_lockout", 1, 1) {
-		d.lockout(b)
-	}
-	d.auditCreation(s)
-	s.flag("allow_audit_log_prefixing", &c.AuditPrefix)
-	d.audits(s.blocks("audit", 2, 2))
-	for _, b := range s.blocks("telemetry", 0, 0) {
-		d.telemetry(b)
-	}
-	s.finish(foreignTop)
 }
 
 // levels are Vault's names of log levels.

@@ -31,39 +31,7 @@ func (e *exam) storage(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, e.Deadline)
 	defer cancel()
 	r, err := e.Open(ctx, s)
-	switch {
-	case errors.Is(err, storage.ErrLocked) && e.running != nil:
-		e.locked = true
-		on.ok("the running server has it open; that server's own status of the seals is used")
-		if e.Deep {
-			on.warn("stop it for -deep, or run `operator snapshot save`, which reads all entries and names the damaged ones",
-				"its entries were not scanned")
-		}
-		return
-	case errors.Is(err, storage.ErrLocked):
-		e.locked = true
-		on.fail("stop that process, or give this user access to the server's listeners",
-			"another process has it open, and no Sealgate server responds on the listeners of this configuration: %v",
-			err)
-		return
-	case errors.Is(err, fs.ErrNotExist):
-		on.ok("it does not exist yet: the server will create it")
-		return
-	case errors.Is(err, storage.ErrForeign):
-		on.fail("use another folder or database", "it has another program's data: %v", err)
-		return
-	case errors.Is(err, storage.ErrCorrupt):
-		on.fail("move it away and restore a snapshot, as internal/storage/README.md describes", "%v", err)
-		return
-	case storage.ClassOf(err) != "":
-		on.fail(storage.ClassOf(err).Remedy(), "it cannot be opened: %s: %v", storage.ClassOf(err), err)
-		return
-	case err != nil:
-		on.fail("check that it is running and that this user has access", "it cannot be opened: %v", err)
-		return
-	case r == nil:
-		on.warn("use bbolt, etcd or postgresql for data that must survive a restart",
-			"it is in memory: all data is lost when the server stops")
+	if !e.opened(on, r, err) {
 		return
 	}
 	defer r.Close()
@@ -72,6 +40,46 @@ func (e *exam) storage(ctx context.Context) {
 			"seen later, and no statement is prepared")
 	}
 	e.scan(whole, on, r)
+	e.storedRecord(ctx, on, r)
+}
+
+// opened reports whether the storage can be read. If not, it adds the finding.
+func (e *exam) opened(on topic, r Reader, err error) bool {
+	switch {
+	case errors.Is(err, storage.ErrLocked) && e.running != nil:
+		e.locked = true
+		on.ok("the running server has it open; that server's own status of the seals is used")
+		if e.Deep {
+			on.warn("stop it for -deep, or run `operator snapshot save`, which reads all entries and names the damaged ones",
+				"its entries were not scanned")
+		}
+	case errors.Is(err, storage.ErrLocked):
+		e.locked = true
+		on.fail("stop that process, or give this user access to the server's listeners",
+			"another process has it open, and no Sealgate server responds on the listeners of this configuration: %v",
+			err)
+	case errors.Is(err, fs.ErrNotExist):
+		on.ok("it does not exist yet: the server will create it")
+	case errors.Is(err, storage.ErrForeign):
+		on.fail("use another folder or database", "it has another program's data: %v", err)
+	case errors.Is(err, storage.ErrCorrupt):
+		on.fail("move it away and restore a snapshot, as internal/storage/README.md describes", "%v", err)
+	case storage.ClassOf(err) != "":
+		on.fail(storage.ClassOf(err).Remedy(), "it cannot be opened: %s: %v", storage.ClassOf(err), err)
+	case err != nil:
+		on.fail("check that it is running and that this user has access", "it cannot be opened: %v", err)
+	case r == nil:
+		on.warn("use bbolt, etcd or postgresql for data that must survive a restart",
+			"it is in memory: all data is lost when the server stops")
+	default:
+		return true
+	}
+	return false
+}
+
+// storedRecord reads the sealed record.
+func (e *exam) storedRecord(ctx context.Context, on topic, r Reader) {
+	var err error
 	e.record, err = node.StoredRecord(ctx, r.Get)
 	switch {
 	case err != nil:

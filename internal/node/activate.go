@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/cosigner"
@@ -46,7 +47,7 @@ func (n *Node) activate(ctx context.Context, b *barrier.Barrier) error {
 }
 
 // assemble opens everything behind the barrier. A standby's role has no workers and writes nothing.
-func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (*RoleState, error) {
+func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (_ *RoleState, err error) {
 	defer n.cfg.Metrics.Timer("core.post_unseal").Since(time.Now())
 	if !standby {
 		if err := b.LoadCensus(ctx); err != nil {
@@ -71,15 +72,15 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 	if err != nil {
 		return nil, err
 	}
-	if n.cfg.Trail != nil {
-		open := n.cfg.Trail.Activate
-		if standby {
-			open = n.cfg.Trail.Follow
-		}
-		if err := open(ctx, b); err != nil {
-			return nil, err
-		}
+	closeTrail, err := openTrail(ctx, n.cfg.Trail, b, standby)
+	if err != nil {
+		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			closeTrail()
+		}
+	}()
 	if err := loadPastSeals(ctx, n, b); err != nil {
 		return nil, barrier.Fault(err, "the keys that seals had before could not be read")
 	}
@@ -95,27 +96,39 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 		}
 	}
 	if err := (integrity{n}).checkAnchor(ctx, b); err != nil {
-		if n.cfg.Trail != nil && !standby {
-			n.cfg.Trail.Deactivate()
-		}
 		return nil, err
 	}
 	if !standby {
 		if err := BreakGlassOf(n).recordPending(ctx, a); err != nil {
-			if n.cfg.Trail != nil {
-				n.cfg.Trail.Deactivate()
-			}
 			return nil, err
 		}
 		warnWithoutShares(n)
-		a.rewrap = newDataRewrap(n, b, tokens)
-		workers := []func(context.Context){mounts.Run, authMethods.Run, tokens.Run, a.rewrap.run, a.rewrap.keepCensus}
-		if devices != nil {
-			workers = append(workers, devices.Run, a.cosigner.Run)
-		}
-		a.stop = start(append(workers, n.snapshots.workers(b)...)...)
+		startWorkers(n, a)
 	}
 	return a, nil
+}
+
+// openTrail makes the audit trail use the devices of a role. closeTrail undoes that, where the role
+// is not taken after all; the devices of a standby stay, for its next attempt.
+func openTrail(ctx context.Context, t *audit.Trail, b *barrier.Barrier, standby bool) (closeTrail func(), err error) {
+	switch {
+	case t == nil:
+		return func() {}, nil
+	case standby:
+		return func() {}, t.Follow(ctx, b)
+	default:
+		return t.Deactivate, t.Activate(ctx, b)
+	}
+}
+
+// startWorkers starts what the active node does in the background.
+func startWorkers(n *Node, a *RoleState) {
+	a.rewrap = newDataRewrap(n, a.barrier, a.tokens)
+	workers := []func(context.Context){a.mounts.Run, a.authMethods.Run, a.tokens.Run, a.rewrap.run, a.rewrap.keepCensus}
+	if a.devices != nil {
+		workers = append(workers, a.devices.Run, a.cosigner.Run)
+	}
+	a.stop = start(append(workers, n.snapshots.workers(a.barrier)...)...)
 }
 
 // warnWithoutShares says at each start that dual control is off: no quorum can authorise anything.

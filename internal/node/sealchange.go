@@ -90,9 +90,7 @@ func (s SealAdmin) Replace(ctx context.Context, name, policy string, lost []stri
 		return nil, err
 	}
 	if waiting := s.await(ctx, t); len(waiting) > 0 {
-		c := changed(n.state.Load().record)
-		c.Done, c.Waiting = false, waiting
-		return c, nil
+		return waitingFor(n.state.Load().record, waiting), nil
 	}
 	s.awaitProofs(ctx, left, next)
 	n.transition.Lock()
@@ -105,9 +103,7 @@ func (s SealAdmin) Replace(ctx context.Context, name, policy string, lost []stri
 		return changed(n.state.Load().record), nil
 	}
 	if waiting := s.unproven(t); len(waiting) > 0 { // a node joined meanwhile
-		c := changed(n.state.Load().record)
-		c.Done, c.Waiting = false, waiting
-		return c, nil
+		return waitingFor(n.state.Load().record, waiting), nil
 	}
 	c, err := s.addition(plan, name, policy, lost)
 	if err != nil {
@@ -234,6 +230,14 @@ func (s SealAdmin) unchanged(a *RoleState) (seals.Plan, error) {
 func changed(r *seals.Record) *SealChange {
 	return &SealChange{Done: true, Policy: planOf(r).String(), Generation: r.Generation, Waiting: []string{},
 		Warnings: []string{}}
+}
+
+// waitingFor is the answer to a change that continues with the same request once these nodes have
+// proven the seal.
+func waitingFor(r *seals.Record, nodes []string) *SealChange {
+	c := changed(r)
+	c.Done, c.Waiting = false, nodes
+	return c
 }
 
 // wrapped is a root key that was wrapped under a changed plan.

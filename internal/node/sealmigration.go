@@ -205,17 +205,22 @@ func (m *sealMigration) commit(ctx context.Context) error {
 	if err := tx.Commit(ctx); err != nil && !(SealAdmin{n}).committed(ctx, a, raw, err) {
 		return barrier.Fault(err, "the seal migration could not be written; the old record stays")
 	}
-	m.plan.Store(nil)
 	refreshPastSeals(ctx, n, a)
 	n.change(func(f *nodeState) {
 		f.setRecord(record, raw)
 		f.shareSet, f.shareCounts, f.previous = plan.shareSet.Public(), counts, nil
 		f.breakGlass = plan.shareSet.Decrypts()
 	})
-	to.Adopt(record)
-	n.log.Warn("the seal migration is done", "from", planOf(before).String(), "to", planOf(record).String(),
-		"generation", record.Generation)
+	m.done(before, record)
 	return nil
+}
+
+// done ends a migration that is committed.
+func (m *sealMigration) done(before, after *seals.Record) {
+	m.plan.Store(nil)
+	m.to.Load().Adopt(after)
+	m.n.log.Warn("the seal migration is done", "from", planOf(before).String(), "to", planOf(after).String(),
+		"generation", after.Generation)
 }
 
 // putShareSet stores a share set in its role, in place of the one in the other role.

@@ -107,9 +107,7 @@ func (s SealAdmin) replaceKey(
 		waiting = s.unproven(t) // a node joined meanwhile
 	}
 	if len(waiting) > 0 {
-		c := changed(before)
-		c.Done, c.Waiting = false, waiting
-		return c, nil
+		return waitingFor(before, waiting), nil
 	}
 	return s.adoptKey(ctx, a, before, name, next.ID, by)
 }

@@ -105,9 +105,7 @@ func (s SealAdmin) addCustodians(ctx context.Context, a *RoleState, name string,
 			"make recovery shares first: sealgate operator rotate-keys -target=recovery -init")
 	}
 	if waiting := s.withoutStanza(name); len(waiting) > 0 {
-		c := changed(n.state.Load().record)
-		c.Done, c.Waiting = false, waiting
-		return c, nil
+		return waitingFor(n.state.Load().record, waiting), nil
 	}
 	if err := s.accepted(before, next); err != nil {
 		return nil, err

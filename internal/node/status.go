@@ -3,7 +3,6 @@ package node
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -11,7 +10,8 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// SealStatus is what an unauthenticated client may know of the node.
+// SealStatus is the state of the node and of its seals. Causes, labels and key ids in it are not
+// for every client: internal/api/sys removes them.
 type SealStatus struct {
 	Type                        string
 	Initialized, Sealed         bool
@@ -54,10 +54,6 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 
 		StorageFailure: failure,
 	}
-	if failure != nil {
-		st.Warnings = append(st.Warnings, fmt.Sprintf("the storage fails since %s: %s: %v",
-			failure.Since.UTC().Format(time.RFC3339), failure.Class, failure.Err))
-	}
 	switch {
 	case st.RecoverySeal && (f.record == nil || len(f.record.ShareSet) == 0):
 		st.Threshold, st.Shares = f.shareCounts.threshold, f.shareCounts.shares
@@ -66,50 +62,20 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 	}
 	if st.Migration {
 		st.Type = n.migration.to.Load().Type()
-		st.Warnings = append(st.Warnings, "a seal migration is pending: a quorum of shares does it (sealgate operator "+
-			"unseal -migrate)")
 	}
-	if st.Sealed {
-		if u := n.unsealing.Load(); u != nil {
-			st.Progress, st.Nonce = u.progress()
-		}
-		if f.trouble != nil {
-			st.Warnings = append(st.Warnings, "not unsealed: "+explain(f.trouble))
-		}
-	} else {
+	if !st.Sealed {
 		st.ClusterName, st.ClusterID = f.clusterName, f.record.Cluster
-		if err := n.replica.Degraded(); err != nil {
-			st.Warnings = append(st.Warnings, "this node cannot take its role in the cluster: "+explain(err))
-		}
-	}
-	if text := BreakGlassOf(n).hint(f); text != "" {
-		st.Warnings = append(st.Warnings, text)
-	}
-	if n.unsealedByShares() {
-		st.Warnings = append(st.Warnings, brokenText)
-	}
-	if err := n.tampered.Load(); err != nil {
-		st.Warnings = append(st.Warnings, "ALARM: "+(*err).Error())
+	} else if u := n.unsealing.Load(); u != nil {
+		st.Progress, st.Nonce = u.progress()
 	}
 	for i := range st.Seals {
 		st.Seals[i].Remedy = cmp.Or(n.lost(st.Seals[i]), st.Seals[i].Remedy)
 	}
 	st.FullyWrapped = n.seals.Load().FullyWrapped(f.record)
-	st.Warnings = append(st.Warnings, n.recordWarnings(f.record)...)
 	drift, _ := n.seals.Load().PolicyDrift(f.record)
 	st.PolicyDrift = drift != ""
-	if st.Upstreams = n.seals.Load().Upstreams(f.record); seals.Loops(f.record, st.Upstreams) {
-		st.Warnings = append(st.Warnings, loopText)
-	}
-	st.Warnings = append(st.Warnings, n.snapshots.warnings()...)
-	if err := n.commits.lost.Load(); err != nil {
-		st.Warnings = append(st.Warnings, "ALARM: "+(*err).Error())
-	}
-	for _, s := range st.Seals {
-		if s.Deletion != nil {
-			st.Warnings = append(st.Warnings, deletionText(s))
-		}
-	}
+	st.Upstreams = n.seals.Load().Upstreams(f.record)
+	st.Warnings = statusWarnings(n, f, &st)
 	return st, nil
 }
 
@@ -147,39 +113,6 @@ func StatusVersionOf(n *Node) (v StatusVersion, ok bool) {
 		v.progress, v.nonce = v.unsealing.progress()
 	}
 	return v, v.state.record != nil && n.replica.Degraded() == nil
-}
-
-// recordWarnings says how the sealed record differs from what the configuration asks for.
-func (n *Node) recordWarnings(r *seals.Record) (out []string) {
-	if text, _ := n.seals.Load().PolicyDrift(r); text != "" {
-		out = append(out, text+": correct the seal_policy stanza, or set allow_change = true in it and restart, "+
-			"which wraps the root key by the configured policy")
-	}
-	if text := r.Weakness(); text != "" {
-		out = append(out, text)
-	}
-	return append(out, absent(n.seals.Load(), r)...)
-}
-
-// absent reports the configured seals that wrapped no part of the root key in a record.
-func absent(set *seals.Set, r *seals.Record) (out []string) {
-	if r == nil {
-		return nil
-	}
-	for _, st := range set.StatusOf(r) {
-		if st.Configured && len(st.Needed) == 0 {
-			out = append(out, fmt.Sprintf("the root key is not wrapped by the configured seal %q (%s), as after the restore of "+
-				"an older snapshot: it would not unseal this server; run `sealgate operator seals add %s`",
-				st.Name, st.Type, st.Name))
-		}
-	}
-	return out
-}
-
-// explain returns class, cause and remedy of an error in one text.
-func explain(err error) string {
-	class, cause, remedy := diagnosis(err)
-	return string(class) + ": " + cause + "; " + remedy
 }
 
 // Health is what load balancers ask for, from memory alone.

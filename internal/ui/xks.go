@@ -40,26 +40,13 @@ func xksPage() *page {
 	mount := field{Name: "mount", Label: "Path of the engine", Kind: "text", Required: true, Value: "xks", inPath: true}
 	store := field{Name: "store", Label: "Store", Kind: "text", Required: true, inPath: true}
 	key := field{Name: "id", Label: "External key id", Kind: "text", Required: true, inPath: true}
-	of := func(name, title, path, cli string, danger bool, done string, fixed map[string]any, fields ...field) action {
-		for i := range fields {
-			fields[i].Kind = "hidden"
-		}
-		return action{Name: name, Title: title, Path: path, CLI: cli, Row: true, Danger: danger, Done: done, Fields: fields,
-			prepare: func(body map[string]any) error {
-				for k, v := range fixed {
-					body[k] = v
-				}
-				return nil
-			}}
-	}
-	const storePath, keyPath = "{mount}/stores/{store}", "{mount}/stores/{store}/keys/{id}"
 	return &page{
 		slug: "xks", title: "AWS key stores", group: "gateway",
 		intro: "AWS KMS encrypts with keys that stay here. A store is one prefix of the proxy with its credentials; each " +
 			"of its external keys belongs to one KMS key.",
 		cli:  []string{"sealgate list xks/stores", "sealgate read xks/stores/NAME", "sealgate doctor xks"},
 		load: loadXKS,
-		actions: []action{
+		actions: append([]action{
 			{
 				Name: "create", Title: "Make a store", Path: storePath,
 				CLI: "sealgate operator xks store create <store> -prefix=<prefix> -region=<region> -policies=<policies>",
@@ -95,28 +82,58 @@ func xksPage() *page {
 				},
 				Done: "The external key is there.",
 			},
-			of("stop-store", "Stop the store", storePath, "sealgate write xks/stores/NAME disabled=true", true,
-				"From now on the store answers AWS with InvalidStateException.",
-				map[string]any{"disabled": true}, mount, store),
-			of("start-store", "Start the store", storePath, "sealgate write xks/stores/NAME disabled=false", false,
-				"The store answers again.", map[string]any{"disabled": false}, mount, store),
-			of("stop-key", "Stop the key", keyPath, "sealgate write xks/stores/NAME/keys/ID disabled=true", true,
-				"AWS KMS is refused every use of the key from now on.", map[string]any{"disabled": true}, mount, store, key),
-			of("start-key", "Allow the key", keyPath, "sealgate write xks/stores/NAME/keys/ID disabled=false", false,
-				"AWS KMS may use the key again.", map[string]any{"disabled": false}, mount, store, key),
-			of("confirm", "Confirm the KMS key", keyPath+"/confirm",
-				"sealgate write xks/stores/NAME/keys/ID/confirm kms_key_arn=ARN", false,
-				"Only this KMS key may use the external key from now on.", nil, mount, store, key,
-				field{Name: "kms_key_arn", Label: "ARN", Required: true}),
-			{
-				Name: "remove-credential", Title: "Remove the credential", Path: storePath + "/credentials/{access_key_id}",
-				Method: http.MethodDelete, Row: true, Danger: true, Done: "The credential is removed.",
-				CLI: "sealgate operator xks store rotate-credential NAME -remove=ID",
-				Fields: []field{{Name: "mount", Kind: "hidden", Required: true, inPath: true},
-					{Name: "store", Kind: "hidden", Required: true, inPath: true},
-					{Name: "access_key_id", Kind: "hidden", Required: true, inPath: true}},
-			},
-		},
+		}, xksRowActions(mount, store, key)...),
+	}
+}
+
+// The paths of a store and of one of its external keys.
+const storePath, keyPath = "{mount}/stores/{store}", "{mount}/stores/{store}/keys/{id}"
+
+// xksRowActions are the actions on one store, credential or external key.
+func xksRowActions(mount, store, key field) []action {
+	return []action{
+		onRow(action{Name: "stop-store", Title: "Stop the store", Path: storePath, Danger: true,
+			CLI:    "sealgate write xks/stores/NAME disabled=true",
+			Done:   "From now on the store answers AWS with InvalidStateException.",
+			Fields: []field{mount, store}, prepare: setDisabled(true)}),
+		onRow(action{Name: "start-store", Title: "Start the store", Path: storePath,
+			CLI:    "sealgate write xks/stores/NAME disabled=false",
+			Done:   "The store answers again.",
+			Fields: []field{mount, store}, prepare: setDisabled(false)}),
+		onRow(action{Name: "stop-key", Title: "Stop the key", Path: keyPath, Danger: true,
+			CLI:    "sealgate write xks/stores/NAME/keys/ID disabled=true",
+			Done:   "AWS KMS is refused every use of the key from now on.",
+			Fields: []field{mount, store, key}, prepare: setDisabled(true)}),
+		onRow(action{Name: "start-key", Title: "Allow the key", Path: keyPath,
+			CLI:    "sealgate write xks/stores/NAME/keys/ID disabled=false",
+			Done:   "AWS KMS may use the key again.",
+			Fields: []field{mount, store, key}, prepare: setDisabled(false)}),
+		onRow(action{Name: "confirm", Title: "Confirm the KMS key", Path: keyPath + "/confirm",
+			CLI:    "sealgate write xks/stores/NAME/keys/ID/confirm kms_key_arn=ARN",
+			Done:   "Only this KMS key may use the external key from now on.",
+			Fields: []field{mount, store, key, {Name: "kms_key_arn", Label: "ARN", Required: true}}}),
+		onRow(action{Name: "remove-credential", Title: "Remove the credential", Danger: true,
+			Path: storePath + "/credentials/{access_key_id}", Method: http.MethodDelete,
+			CLI:    "sealgate operator xks store rotate-credential NAME -remove=ID",
+			Done:   "The credential is removed.",
+			Fields: []field{mount, store, {Name: "access_key_id", Required: true, inPath: true}}}),
+	}
+}
+
+// onRow makes an action belong to one row of the page, which fills its fields.
+func onRow(a action) action {
+	a.Row = true
+	for i := range a.Fields {
+		a.Fields[i].Kind = "hidden"
+	}
+	return a
+}
+
+// setDisabled adds the setting to the body of a request.
+func setDisabled(to bool) func(map[string]any) error {
+	return func(body map[string]any) error {
+		body["disabled"] = to
+		return nil
 	}
 }
 

@@ -355,8 +355,8 @@ func TestAuditNeedsSudo(t *testing.T) {
 	}
 }
 
-// TestNumericCredentialsAreHashed: a password or a code of digits, sent without quotes, is as secret
-// as with them, and has the same hash.
+// TestNumericCredentialsAreHashed: a password or a code of digits, sent without quotes, is as
+// secret as with them, and has the same hash.
 func TestNumericCredentialsAreHashed(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)

@@ -62,6 +62,18 @@ func Load[T any](ctx context.Context, store mount.Storage, key string) (*T, erro
 	return v, nil
 }
 
+// Exists answers [mount.ExistenceChecker] for the paths below a folder such as "role/", whose
+// records are of type T. known is false for other paths.
+func Exists[T any](ctx context.Context, store mount.Storage, path, folder, prefix string) (exists, known bool,
+	err error) {
+	name, ok := strings.CutPrefix(path, folder)
+	if !ok {
+		return false, false, nil
+	}
+	v, err := Load[T](ctx, store, prefix+strings.ToLower(name))
+	return v != nil, true, err
+}
+
 // Save writes a record.
 func Save(ctx context.Context, store mount.Storage, key string, v any) error {
 	op, err := Put(key, v)

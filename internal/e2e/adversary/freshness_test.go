@@ -65,7 +65,9 @@ func TestStorageWriterPutsBackWhatEnded(t *testing.T) {
 	after := a.entries()
 	a.must(200, "PUT", "sys/rotate", a.root, map[string]any{"rewrap": true, "retire": true}, nil)
 	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		var r struct{ Data struct{ State, Problem string } }
+		var r struct {
+			Data struct{ State, Problem string }
+		}
 		a.must(200, "GET", "sys/rotate/rewrap", a.root, nil, &r)
 		if r.Data.State == "done" || r.Data.State == "none" {
 			break

@@ -100,16 +100,11 @@ func (d *backend) FoldedName(path string) (start, end int) {
 
 // Exists implements [mount.ExistenceChecker].
 func (d *backend) Exists(ctx context.Context, path string) (bool, error) {
-	if name, ok := strings.CutPrefix(path, "crls/"); ok {
-		c, err := method.Load[crl](ctx, d.store, crlPrefix+strings.ToLower(name))
-		return c != nil, err
+	if exists, known, err := method.Exists[crl](ctx, d.store, path, "crls/", crlPrefix); known {
+		return exists, err
 	}
-	name, ok := strings.CutPrefix(path, "certs/")
-	if !ok {
-		return true, nil
-	}
-	e, err := method.Load[entry](ctx, d.store, certPrefix+strings.ToLower(name))
-	return e != nil, err
+	exists, known, err := method.Exists[entry](ctx, d.store, path, "certs/", certPrefix)
+	return exists || !known, err
 }
 
 // Handle implements [mount.Backend].

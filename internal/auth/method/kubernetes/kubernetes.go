@@ -72,12 +72,8 @@ func (d *backend) FoldedName(path string) (start, end int) { return method.NameA
 
 // Exists implements [mount.ExistenceChecker].
 func (d *backend) Exists(ctx context.Context, path string) (bool, error) {
-	name, ok := strings.CutPrefix(path, "role/")
-	if !ok {
-		return true, nil
-	}
-	x, err := method.Load[role](ctx, d.store, rolePrefix+strings.ToLower(name))
-	return x != nil, err
+	exists, known, err := method.Exists[role](ctx, d.store, path, "role/", rolePrefix)
+	return exists || !known, err
 }
 
 // Handle implements [mount.Backend].
