@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -128,6 +129,49 @@ func TestListInPages(t *testing.T) {
 		r, err := d.Handle(t.Context(), &mount.Request{Operation: mount.List, Query: q})
 		if got := shown(t, r, err); got != want {
 			t.Errorf("list?%s: %s, want %s", query, got, want)
+		}
+	}
+}
+
+// TestLongList: a list is read in pages, and one that would use too much memory is refused.
+func TestLongList(t *testing.T) {
+	t.Parallel()
+	folder := func(count int, name string) lister {
+		return func(_ context.Context, _, after string, limit int) (out []string, err error) {
+			if limit <= 0 || limit > listPage {
+				t.Errorf("a page of %d names", limit)
+			}
+			next := 0
+			if after != "" {
+				if _, err = fmt.Sscanf(after[:8], "%d", &next); err != nil {
+					return nil, err
+				}
+				next++
+			}
+			for ; next < count && len(out) < limit; next++ {
+				out = append(out, fmt.Sprintf("%08d", next)+name)
+			}
+			return out, nil
+		}
+	}
+	for _, c := range []struct {
+		list     lister
+		limit, n int
+		err      error
+	}{
+		{folder(3*listPage, ""), 0, 3 * listPage, nil},
+		{folder(3*listPage, ""), listPage + 1, listPage + 1, nil},
+		{folder(3*listPage, ""), 4 * listPage, 3 * listPage, nil},
+		{folder(listBytes/2000+1, strings.Repeat("x", 2000)), 0, 0, errLongList},
+		{folder(listBytes/2000+1, strings.Repeat("x", 2000)), 100, 100, nil},
+	} {
+		for what, list := range map[string]func(context.Context, string, page) ([]string, error){
+			"names": c.list.names, "tree": c.list.tree,
+		} {
+			names, err := list(t.Context(), "", page{limit: c.limit})
+			if !errors.Is(err, c.err) || err == nil && (len(names) != c.n || !slices.IsSorted(names)) {
+				t.Errorf("%s, limit %d: %d names, %v; want %d, %v", what, c.limit, len(names), err, c.n, c.err)
+			}
 		}
 	}
 }

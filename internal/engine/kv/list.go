@@ -41,13 +41,53 @@ func readPage(r *mount.Request) (p page, err error) {
 // lister lists a folder as [storage.Store] does.
 type lister func(ctx context.Context, folder, after string, limit int) ([]string, error)
 
+// Bounds of a list: without them a token that may list a large folder could use all memory.
+const (
+	listPage  = 10_000   // names that one call of the storage returns
+	listBytes = 64 << 20 // of all names: about two million of 16 bytes
+	nameBytes = 16       // of a name beside its text
+)
+
+var errLongList = fault.New(fault.Invalid,
+	"the list is longer than 64 MiB; read it in pages, with the parameters limit and after")
+
+// collected are the names of a list.
+type collected struct {
+	names []string
+	bytes int
+}
+
+func (c *collected) add(names ...string) error {
+	for _, name := range names {
+		c.bytes += len(name) + nameBytes
+	}
+	if c.bytes > listBytes {
+		return errLongList
+	}
+	c.names = append(c.names, names...)
+	return nil
+}
+
 // names lists a folder. One whose name cannot be a key is empty.
 func (l lister) names(ctx context.Context, folder string, p page) ([]string, error) {
-	names, err := l(ctx, folder, p.after, p.limit)
-	if errors.Is(err, storage.ErrInvalidKey) {
-		return nil, nil
+	var all collected
+	for after := p.after; ; {
+		most := listPage
+		if p.limit > 0 {
+			most = min(most, p.limit-len(all.names))
+		}
+		names, err := l(ctx, folder, after, most)
+		if errors.Is(err, storage.ErrInvalidKey) {
+			return nil, nil
+		}
+		if err == nil {
+			err = all.add(names...)
+		}
+		if err != nil || len(names) < most || len(all.names) == p.limit {
+			return all.names, err
+		}
+		after = names[len(names)-1]
 	}
-	return names, err
 }
 
 // treePage is how many names of a folder a scan holds at a time, beside its result.
@@ -55,7 +95,9 @@ const treePage = 1000
 
 // tree lists everything below a folder, as relative paths in byte order of folders and names. It
 // reads no more of a folder than it returns.
-func (l lister) tree(ctx context.Context, folder string, p page) (out []string, err error) {
+func (l lister) tree(ctx context.Context, folder string, p page) ([]string, error) {
+	var all collected
+	full := func() bool { return p.limit > 0 && len(all.names) == p.limit }
 	most := treePage
 	if p.limit > 0 {
 		most = min(most, p.limit)
@@ -74,7 +116,7 @@ func (l lister) tree(ctx context.Context, folder string, p page) (out []string, 
 			for _, name := range names {
 				path := below + name
 				switch {
-				case p.limit > 0 && len(out) == p.limit:
+				case full():
 					return nil
 				case strings.HasSuffix(name, "/"):
 					if path > p.after || strings.HasPrefix(p.after, path) {
@@ -83,17 +125,19 @@ func (l lister) tree(ctx context.Context, folder string, p page) (out []string, 
 						}
 					}
 				case path > p.after:
-					out = append(out, path)
+					if err := all.add(path); err != nil {
+						return err
+					}
 				}
 			}
-			if len(names) < most || p.limit > 0 && len(out) == p.limit {
+			if len(names) < most || full() {
 				return nil
 			}
 			from = names[len(names)-1]
 		}
 	}
-	err = walk("")
-	return out, err
+	err := walk("")
+	return all.names, err
 }
 
 func shownKeys(names []string, err error) (*mount.Response, error) {
@@ -166,7 +210,7 @@ func (d *versioned) detailed(ctx context.Context, folder string, names []string,
 	if err != nil || len(names) == 0 {
 		return nil, err
 	}
-	out := keys{Keys: names, KeyInfo: map[string]json.RawMessage{}}
+	out, size := keys{Keys: names, KeyInfo: map[string]json.RawMessage{}}, 0
 	for _, name := range names {
 		if strings.HasSuffix(name, "/") {
 			continue
@@ -177,6 +221,9 @@ func (d *versioned) detailed(ctx context.Context, folder string, names []string,
 		}
 		if s != nil { // it may have been deleted since the list
 			out.KeyInfo[name] = appendMetadata(nil, s, true)
+			if size += len(out.KeyInfo[name]) + len(name); size > listBytes {
+				return nil, errLongList
+			}
 		}
 	}
 	return &mount.Response{Data: out}, nil
