@@ -25,11 +25,11 @@ import (
 // from the same machine.
 
 // buildPlain builds the program without the race detector and without failpoints, as `make build`
-// does.
-func buildPlain(b testing.TB) string {
+// does, with build tags.
+func buildPlain(b testing.TB, tags ...string) string {
 	b.Helper()
 	bin := filepath.Join(b.TempDir(), "sealgate")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin,
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-tags", strings.Join(tags, ","), "-o", bin,
 		"github.com/sealgate/sealgate/cmd/sealgate")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
@@ -377,15 +377,30 @@ func BenchmarkStart(b *testing.B) {
 	idle := idleRSS(b, r.Pid())
 	b.ReportMetric(started, "ms-to-unsealed")
 	b.ReportMetric(idle, "MB-RSS")
-	info, err := os.Stat(bin)
-	if err != nil {
-		b.Fatal(err)
-	}
-	size := float64(info.Size()) / 1e6
-	b.ReportMetric(size, "MB-binary")
 	testkit.AtMost(b, "start to unsealed on SoftHSM in ms", started, 45)
 	testkit.AtMost(b, "resident memory of the idle server in MB", idle, 40)
-	testkit.AtMost(b, "program with all seals in MB", size, 42)
+}
+
+// BenchmarkSize measures nothing over time: it compares the size of the stripped program with its
+// targets.
+func BenchmarkSize(b *testing.B) {
+	for _, p := range []struct {
+		seals string
+		want  float64
+		tags  []string
+	}{
+		{seals: "all seals", want: 42},
+		{seals: "PKCS#11 and AWS only", want: 25, tags: []string{"no_alicloudkms", "no_azurekeyvault", "no_gcpckms",
+			"no_kmip", "no_ocikms", "no_tpm2", "no_transit"}},
+	} {
+		info, err := os.Stat(buildPlain(b, p.tags...))
+		if err != nil {
+			b.Fatal(err)
+		}
+		testkit.AtMost(b, "stripped program with "+p.seals+" in MB", float64(info.Size())/1e6, p.want)
+	}
+	for b.Loop() {
+	}
 }
 
 // idleRSS is the resident memory once it has been the same for a second, as after the start.

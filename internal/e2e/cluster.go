@@ -18,7 +18,7 @@ type Cluster struct {
 	Root  string   // the root token, after Begin
 	Keys  []string // recovery shares in hex, after Begin; under shares, unseal shares
 
-	t       *testing.T
+	t       testing.TB
 	bin     string
 	shares  bool // no machine unseals
 	storage func(i int) string
@@ -27,18 +27,18 @@ type Cluster struct {
 // NewCluster prepares, and does not start, count servers of a program. storage returns the storage
 // stanza of a node, such as `storage "etcd" { ... }`. Each node has the static seal, an address for
 // the API and one for its peers.
-func NewCluster(t *testing.T, bin string, storage func(i int) string, count int) *Cluster {
+func NewCluster(t testing.TB, bin string, storage func(i int) string, count int) *Cluster {
 	t.Helper()
 	return newCluster(t, &Cluster{t: t, bin: bin, storage: storage}, count)
 }
 
 // NewShamirCluster is NewCluster with a Shamir seal: two of three shares unseal each node.
-func NewShamirCluster(t *testing.T, bin string, storage func(i int) string, count int) *Cluster {
+func NewShamirCluster(t testing.TB, bin string, storage func(i int) string, count int) *Cluster {
 	t.Helper()
 	return newCluster(t, &Cluster{t: t, bin: bin, storage: storage, shares: true}, count)
 }
 
-func newCluster(t *testing.T, f *Cluster, count int) *Cluster {
+func newCluster(t testing.TB, f *Cluster, count int) *Cluster {
 	t.Helper()
 	for range count {
 		f.Add()

@@ -279,5 +279,8 @@ func BenchmarkGateways(b *testing.B) {
 	}
 	testkit.AtLeast(b, "XKS with a key in the device, 16 connections over TLS / package hsm",
 		rates["xks"]/rates["hsm"], 0.7)
+	testkit.AtLeast(b, "the same with an integrity value", rates["xks-integrity"]/rates["hsm"], 0.55)
 	testkit.AtLeast(b, "KMS v2 with a key in the device, 16 callers / package hsm", rates["kmsv2"]/rates["hsm"], 0.6)
+	testkit.AtLeast(b, "KMS v2 decryptions per second by a software key, 16 callers", rates["kmsv2-soft"]/rounds, 15000)
+	testkit.AtMost(b, "their 99th percentile in ms", float64(worst["kmsv2-soft"].Microseconds())/1000, 3)
 }
