@@ -157,13 +157,11 @@ func (h *harness) startWith(set *seals.Set, log *slog.Logger) (n *Node, stop fun
 // eventually waits for what a node does by itself.
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for range 2000 {
-		if f() {
-			return
+	for deadline := time.Now().Add(time.Minute); !f(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
-	t.Fatalf("never: %s", what)
 }
 
 func isActive(n *Node) func() bool { return func() bool { _, err := n.Role(); return err == nil } }

@@ -30,7 +30,7 @@ func Missing(t testing.TB, format string, args ...any) {
 }
 
 // Patience bounds the wait for a condition that a test expects; a correct program needs a fraction.
-const Patience = 30 * time.Second
+const Patience = time.Minute
 
 // Eventually waits for a condition that nothing signals, and fails the test after [Patience].
 func Eventually(t testing.TB, what string, condition func() bool) {

@@ -36,7 +36,8 @@ func TestTLSAndUsers(t *testing.T) {
 	server := etcdtest.Start(t, etcdtest.Options{TLS: true, Auth: true, NoSync: true})
 	good := etcd.Options{
 		Endpoints: server.Endpoints, CAFile: server.CAFile, CertFile: server.CertFile, KeyFile: server.KeyFile,
-		Username: etcdtest.User, Password: etcdtest.UserPassword,
+		Username: etcdtest.User, Password: etcdtest.UserPassword, LeaseTTL: longLease,
+		RequestTimeout: patience, OutageTimeout: patience,
 	}
 	s := open(t, good)
 	l := campaign(t, s, "a")
@@ -68,23 +69,23 @@ func TestTLSAndUsers(t *testing.T) {
 		"unknown authority": {func(o *etcd.Options) { o.CAFile = "" }, storage.ErrUnavailable, "set tls_ca_file"},
 		"another name": {func(o *etcd.Options) { o.ServerName = "elsewhere" }, storage.ErrUnavailable,
 			"names in the certificate"},
-		"no client certificate": {func(o *etcd.Options) { o.CertFile, o.KeyFile, o.RequestTimeout = "", "", 3*time.Second },
+		"no client certificate": {func(o *etcd.Options) { o.CertFile, o.KeyFile, o.RequestTimeout = "", "", busy },
 			storage.ErrUnavailable, "set tls_cert_file"},
 		"http to https": {func(o *etcd.Options) {
 			o.Endpoints = []string{strings.Replace(server.Endpoints[0], "https", "http", 1)}
 			o.CAFile, o.CertFile, o.KeyFile = "", "", ""
-			o.RequestTimeout = 3 * time.Second // it may be a passing matter, and is waited for
+			o.RequestTimeout = busy // it may be a passing matter, and is waited for
 		}, storage.ErrUnavailable, "it may require https"},
 		"https to http": {func(o *etcd.Options) {
 			o.Endpoints = []string{strings.Replace(without.Endpoints[0], "http", "https", 1)}
 			o.Username, o.Password = "", ""
-			o.RequestTimeout = 3 * time.Second
+			o.RequestTimeout = busy
 		}, storage.ErrUnavailable, "does not use TLS"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			o := good
-			o.RequestTimeout = time.Minute
+			o.OutageTimeout = busy
 			c.change(&o)
 			refused(t, what, o, c.kind, c.remedy)
 		})
@@ -159,12 +160,12 @@ func TestUnresponsiveEndpoint(t *testing.T) {
 	o := etcd.Options{Endpoints: []string{"http://" + l.Addr().String()}, RequestTimeout: 300 * time.Millisecond}
 	start := time.Now()
 	refused(t, "unresponsive", o, storage.ErrUnavailable, "did not answer within 300ms (request_timeout)")
-	if took := time.Since(start); took > 10*time.Second {
+	if took := time.Since(start); took > patience {
 		t.Errorf("it took %s", took)
 	}
 	o.Username, o.Password = "u", "hunter2"
 	refused(t, "unresponsive, with a user", o, storage.ErrUnavailable, "did not answer")
-	o.Endpoints = []string{"http://127.0.0.1:1"}
+	o.Endpoints, o.RequestTimeout = []string{"http://127.0.0.1:1"}, busy
 	refused(t, "no server", o, storage.ErrUnavailable, "connection refused")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -179,12 +180,13 @@ func TestSilence(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
 	o := options(server)
-	o.RequestTimeout = 300 * time.Millisecond
+	o.RequestTimeout = busy
 	s, proxy := behind(t, server, o)
 	if err := s.Commit(t.Context(), storage.Batch{Ops: put("k", "v")}); err != nil {
 		t.Fatal(err)
 	}
 	proxy.Stall()
+	var calls sync.WaitGroup
 	for what, call := range map[string]func() error{
 		"Get":      func() error { _, err := s.Get(t.Context(), "k"); return err },
 		"List":     func() error { _, err := s.List(t.Context(), "", "", 0); return err },
@@ -195,12 +197,15 @@ func TestSilence(t *testing.T) {
 		"Watch":    func() error { _, err := s.Watch(t.Context(), ""); return err },
 		"Leader":   func() error { _, _, err := s.Leader(t.Context()); return err },
 	} {
-		err := call()
-		if !errors.Is(err, storage.ErrUnavailable) || storage.NothingWritten(err) ||
-			!strings.Contains(err.Error(), "request_timeout") {
-			t.Errorf("%s: %v", what, err)
-		}
+		calls.Go(func() {
+			err := call()
+			if !errors.Is(err, storage.ErrUnavailable) || storage.NothingWritten(err) ||
+				!strings.Contains(err.Error(), "request_timeout") {
+				t.Errorf("%s: %v", what, err)
+			}
+		})
 	}
+	calls.Wait()
 	elected := make(chan error, 1)
 	go func() {
 		_, err := s.Campaign(t.Context(), []byte("a"))
@@ -225,7 +230,7 @@ func TestFull(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
 	o := options(server)
-	o.LeaseTTL = 500 * time.Millisecond
+	o.LeaseTTL = shortLease
 	s := open(t, o)
 	leadership := campaign(t, s, "a")
 	if err := s.Commit(t.Context(), storage.Batch{Epoch: leadership.Epoch(), Ops: put("k", "v")}); err != nil {

@@ -82,6 +82,8 @@ func (s *Store) cause(err error) (storage.Class, string) {
 	case strings.Contains(text, "first record does not look like a TLS handshake"),
 		strings.HasSuffix(text, `authentication handshake failed: EOF"`):
 		return storage.Unresponsive, "does not use TLS: it listens for http, or another program listens there (" + text + ")"
+	case lost(text):
+		return storage.Unresponsive, "closed the connection during the call: check that it runs (" + text + ")"
 	case closed(text) && !s.o.secure():
 		return storage.Unresponsive, "closed the connection: it may require https (" + text + ")"
 	case closed(text) && s.o.CertFile == "": // TLS 1.3 reports a missing certificate late, and not to a pending write
@@ -114,6 +116,16 @@ func unreachable(text string) bool {
 // connection, and returns whichever error comes first: the deadline's or that of the reader.
 func timedOut(text string) bool {
 	for _, sign := range []string{"use of closed network connection", "context deadline exceeded", "i/o timeout"} {
+		if strings.Contains(text, sign) {
+			return true
+		}
+	}
+	return false
+}
+
+// lost reports whether a connection that worked ended before the answer.
+func lost(text string) bool {
+	for _, sign := range []string{"error reading from server", "transport is closing", "keepalive ping failed"} {
 		if strings.Contains(text, sign) {
 			return true
 		}

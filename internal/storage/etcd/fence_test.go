@@ -23,7 +23,7 @@ func behind(t testing.TB, c *etcdtest.Cluster, o etcd.Options) (*etcd.Store, *et
 
 func campaign(t testing.TB, s *etcd.Store, identity string) storage.Leadership {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	l, err := s.Campaign(ctx, []byte(identity))
 	if err != nil {
@@ -47,7 +47,7 @@ func TestLateCommitOfADeposedLeader(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{})
 	o := options(server)
-	o.LeaseTTL, o.RequestTimeout = 500*time.Millisecond, 30*time.Second
+	o.LeaseTTL = shortLease
 	b := open(t, o)
 	a, proxy := behind(t, server, o)
 	first := campaign(t, a, "a")
@@ -94,7 +94,6 @@ func TestStoppedProcess(t *testing.T) {
 	var stopped atomic.Int64
 	start := time.Now()
 	o.Clock = func() time.Duration { return time.Since(start) + time.Duration(stopped.Load()) }
-	o.LeaseTTL = time.Minute // nothing is renewed during the test
 	l := campaign(t, open(t, o), "a")
 	if !l.Held() {
 		t.Fatal("a new leader does not hold its leadership")
@@ -162,7 +161,7 @@ func TestLeaderThatIsGone(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
 	o := options(server)
-	o.LeaseTTL = 400 * time.Millisecond
+	o.LeaseTTL = shortLease
 	a, proxy := behind(t, server, o)
 	b := open(t, o)
 	l := campaign(t, a, "a")
@@ -171,7 +170,7 @@ func TestLeaderThatIsGone(t *testing.T) {
 	}
 	proxy.Stall()
 	<-l.Lost()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	for {
 		_, _, err := b.Leader(t.Context())
 		if errors.Is(err, storage.ErrNotFound) {
@@ -195,7 +194,6 @@ func TestLeaseIsWatchedFromOpen(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
 	o := options(server)
-	o.LeaseTTL = time.Minute // nothing is renewed during the test, and nothing runs out
 	silent := campaign(t, open(t, o), "silent")
 	var passed atomic.Int64
 	start := time.Now()
@@ -215,6 +213,7 @@ func TestLeadershipTakenAway(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
 	o := options(server)
+	o.LeaseTTL = shortLease // a renewal shows it
 	s := open(t, o)
 	l := campaign(t, s, "a")
 	if _, err := server.Client().Delete(t.Context(), o.Path+"/office/leader"); err != nil {

@@ -45,7 +45,8 @@ func start(t *testing.T, o etcdtest.Options, change func(*Options)) (*Store, *et
 	t.Helper()
 	o.NoSync = true
 	server := etcdtest.Start(t, o)
-	options := Options{Endpoints: server.Endpoints}
+	options := Options{Endpoints: server.Endpoints, LeaseTTL: time.Minute, RequestTimeout: time.Minute,
+		OutageTimeout: time.Minute} // which do not end in a test
 	if o.Auth {
 		options.Username, options.Password = etcdtest.User, etcdtest.UserPassword
 	}
@@ -90,6 +91,8 @@ func TestCauseOfAFailedConnection(t *testing.T) {
 		"context deadline exceeded":                                                    "did not answer",
 		"transport: Error while dialing: dial tcp: connect: connection refused":        "cannot be reached",
 		"error reading server preface: EOF":                                            "may require https",
+		"error reading from server: read tcp: connection reset by peer":                "check that it runs",
+		"error reading from server: write tcp: broken pipe":                            "check that it runs",
 	} {
 		err := status.Errorf(codes.Unavailable, "connection error: desc = %q", text)
 		if _, cause := s.cause(err); !strings.Contains(cause, want) {

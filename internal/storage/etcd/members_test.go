@@ -13,15 +13,14 @@ import (
 
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/etcd/etcdtest"
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 // TestSilentMember: the member in use answers nothing any more. Reads, commits and the watch move
 // to another one, and the leadership survives.
 func TestSilentMember(t *testing.T) {
 	t.Parallel()
-	s, server := start(t, etcdtest.Options{Members: 3}, func(o *Options) {
-		o.LeaseTTL, o.RequestTimeout = 20*time.Second, 20*time.Second // a loaded machine is slow
-	})
+	s, server := start(t, etcdtest.Options{Members: 3}, nil)
 	l, err := s.Campaign(t.Context(), []byte("a"))
 	if err != nil {
 		t.Fatal(err)
@@ -39,14 +38,14 @@ func TestSilentMember(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Logf("the commit took %s", time.Since(begun))
-		if took := time.Since(begun); took > 8*time.Second {
+		if took := time.Since(begun); took > time.Minute/2 { // it does not wait for the request timeout
 			t.Errorf("a commit that met a silent member took %s", took)
 		}
 		if now, _ := s.preferred.current(); now == silent {
 			t.Error("the silent member is still asked first")
 		}
 		begun = time.Now()
-		if _, err := s.Get(t.Context(), key); err != nil || time.Since(begun) > 8*time.Second {
+		if _, err := s.Get(t.Context(), key); err != nil || time.Since(begun) > time.Minute/2 {
 			t.Errorf("the next read: %s, %v", time.Since(begun), err)
 		}
 		for e := range events {
@@ -71,7 +70,10 @@ type holding struct {
 }
 
 func (h *holding) Txn(ctx context.Context, r *pb.TxnRequest, _ ...grpc.CallOption) (*pb.TxnResponse, error) {
-	h.held <- r
+	select {
+	case h.held <- r:
+	default: // the first copy alone is kept
+	}
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
@@ -92,10 +94,14 @@ func TestLateCopy(t *testing.T) {
 	thaw := func(want string) {
 		t.Helper()
 		s.members[0].link.Store(real)
-		resp, err := real.kv.Txn(t.Context(), <-frozen.held)
-		if err != nil || resp.Succeeded {
-			t.Errorf("the late copy: %v, executed %v", err, resp.GetSucceeded())
-		}
+		late := <-frozen.held
+		testkit.Eventually(t, "the member answers the late copy", func() bool {
+			resp, err := real.kv.Txn(t.Context(), late)
+			if resp.GetSucceeded() {
+				t.Error("the late copy was executed")
+			}
+			return err == nil
+		})
 		if got, err := s.Get(t.Context(), "k"); err != nil || string(got) != want {
 			t.Errorf("it holds %q, %v; want %q", got, err, want)
 		}
@@ -173,7 +179,7 @@ func (s silentlyDone) Txn(ctx context.Context, r *pb.TxnRequest, o ...grpc.CallO
 // call does not wait for its deadline while connections are refused.
 func TestOutageIsReported(t *testing.T) {
 	t.Parallel()
-	s, server := start(t, etcdtest.Options{}, func(o *Options) { o.RequestTimeout = 20 * time.Second })
+	s, server := start(t, etcdtest.Options{}, func(o *Options) { o.OutageTimeout = DefaultOutageTimeout })
 	put := func() error {
 		return s.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Put("k", nil)}})
 	}
@@ -211,13 +217,11 @@ func TestOutageIsReported(t *testing.T) {
 		!strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("without etcd: %v", err)
 	}
-	if took := time.Since(begun); took > 10*time.Second {
+	if took := time.Since(begun); took > time.Minute/2 {
 		t.Errorf("it took %s", took)
 	}
 	check(storage.Unreachable)
 	server.Proxy(0).Up(t)
-	if err := put(); err != nil {
-		t.Error(err)
-	}
+	testkit.Eventually(t, "a commit succeeds", func() bool { return put() == nil })
 	check("")
 }

@@ -16,7 +16,7 @@ import (
 // channel was.
 func until(t *testing.T, events <-chan storage.Event, revision uint64) (keys []string, closed bool) {
 	t.Helper()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(patience)
 	for {
 		select {
 		case e, ok := <-events:
@@ -48,7 +48,6 @@ func TestRestartOfEtcd(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{})
 	o := options(server)
-	o.LeaseTTL, o.RequestTimeout, o.OutageTimeout = time.Minute, 30*time.Second, 30*time.Second
 	s := open(t, o)
 	leadership := campaign(t, s, "a")
 	events, err := s.Watch(t.Context(), "w/")
@@ -132,7 +131,6 @@ func TestMembersFail(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{Members: 3, NoSync: true, ElectionTimeout: 500 * time.Millisecond})
 	o := options(server)
-	o.RequestTimeout = 10 * time.Second
 	s := open(t, o)
 	events, err := s.Watch(t.Context(), "")
 	if err != nil {
@@ -165,7 +163,7 @@ func TestMembersFail(t *testing.T) {
 	if closed || !seen["all"] || !seen["without0"] || !seen["without1"] || !seen["without2"] {
 		t.Errorf("the watch brought %q, closed %v", keys, closed)
 	}
-	o.RequestTimeout = time.Second
+	o.RequestTimeout = busy
 	short := open(t, o)
 	server.Stop(0)
 	server.Stop(1)
@@ -184,7 +182,6 @@ func TestOneSilentEndpoint(t *testing.T) {
 	proxy := etcdtest.NewProxy(t, server.Endpoints[0])
 	o := options(server)
 	o.Endpoints = []string{proxy.Endpoint, server.Endpoints[0]}
-	o.RequestTimeout = 2 * time.Second
 	s := open(t, o)
 	if err := s.Commit(t.Context(), storage.Batch{Ops: put("k", "v")}); err != nil {
 		t.Fatal(err)
@@ -204,7 +201,6 @@ func TestMemberWithoutLeader(t *testing.T) {
 	lonely.Stop(1)
 	lonely.Stop(2)
 	o := options(server)
-	o.RequestTimeout = time.Minute
 	o.Endpoints = []string{server.Endpoints[0], lonely.Endpoints[0]}
 	s := open(t, o)
 	leadership := campaign(t, s, "a")
@@ -225,7 +221,7 @@ func TestMemberWithoutLeader(t *testing.T) {
 	if err := leadership.Resign(t.Context()); err != nil {
 		t.Error(err)
 	}
-	o.Endpoints, o.RequestTimeout = lonely.Endpoints[:1], time.Second
+	o.Endpoints, o.RequestTimeout = lonely.Endpoints[:1], busy
 	if _, err := etcd.Open(t.Context(), o); !errors.Is(err, storage.ErrUnavailable) ||
 		!strings.Contains(err.Error(), "quorum") {
 		t.Errorf("a member alone: %v", err)

@@ -38,8 +38,8 @@ func lost(t testing.TB, l storage.Leadership) {
 func TestLateCommit(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
-	a, proxy := behindProxy(t, url, Options{})
-	b := open(t, Options{URL: url})
+	a, proxy := behindProxy(t, url, Options{Lease: lease, CallTimeout: patience, OutageTimeout: patience})
+	b := open(t, Options{URL: url, Lease: lease})
 	put(t, a, "k", "before")
 	first := campaign(t, a, "a")
 	write := func(s *Store, epoch uint64, value string) error {
@@ -73,8 +73,8 @@ func TestLateCommit(t *testing.T) {
 func TestStoppedInCommit(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
-	a, proxy := behindProxy(t, url, Options{})
-	b := open(t, Options{URL: url})
+	a, proxy := behindProxy(t, url, Options{Lease: lease})
+	b := open(t, Options{URL: url, Lease: lease})
 	campaign(t, a, "a")
 	lockLeaderRow(t, url, a.sql.writerName)
 	proxy.Stall()
@@ -211,6 +211,34 @@ func TestRenewalThroughRestart(t *testing.T) {
 	}
 	if _, epoch, err := s.Leader(t.Context()); err != nil || epoch != l.Epoch() {
 		t.Errorf("epoch %d, %v", epoch, err)
+	}
+}
+
+// TestResignDuringALongCommit: the leader row is locked for longer than a statement waits.
+func TestResignDuringALongCommit(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Database(t)
+	s := open(t, Options{URL: url, Lease: time.Second, CallTimeout: patience})
+	l := campaign(t, s, "a")
+	release := lockLeaderRow(t, url, "test")
+	resigned := make(chan error, 1)
+	go func() { resigned <- l.Resign(t.Context()) }()
+	tries := map[time.Time]bool{}
+	testkit.Eventually(t, "a second statement waits for the lock", func() bool {
+		var begun time.Time
+		err := s.pool.QueryRow(t.Context(), `SELECT query_start FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'WITH resigned%'`).Scan(&begun)
+		if err == nil {
+			tries[begun] = true
+		}
+		return len(tries) >= 2
+	})
+	release()
+	if err := <-resigned; err != nil {
+		t.Errorf("Resign: %v", err)
+	}
+	if _, _, err := s.Leader(t.Context()); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("Leader after a resignation: %v", err)
 	}
 }
 

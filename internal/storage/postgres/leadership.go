@@ -188,14 +188,20 @@ func (l *leadership) releaseLeaderRow() {
 	}
 }
 
-// resign clears the leader row if it still has this epoch.
+// resign clears the leader row if it still has this epoch. A commit may lock the row for longer
+// than one statement waits.
 func (l *leadership) resign(ctx context.Context) error {
 	conn, err := l.store.connectToLead(ctx)
 	if err != nil {
 		return err
 	}
 	defer hangUp(conn)
-	err = conn.QueryRow(ctx, l.store.sql.resign, l.epoch).Scan(new(string))
+	for {
+		err = conn.QueryRow(ctx, l.store.sql.resign, l.epoch).Scan(new(string))
+		if sqlState(err) != stateLockTimeout || ctx.Err() != nil {
+			break
+		}
+	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"log/slog"
 	"strings"
 	"testing"
 
@@ -18,7 +17,7 @@ func TestConformanceBehindPgBouncer(t *testing.T) {
 	storagetest.Run(t, func(t *testing.T) storagetest.Harness {
 		url := pgtest.Bouncer(t, pgtest.Database(t))
 		return storagetest.Harness{Shared: true,
-			Open: func() (storage.Store, error) { return Open(context.Background(), Options{URL: url}) }}
+			Open: func() (storage.Store, error) { return Open(context.Background(), Options{URL: url, Lease: longLease}) }}
 	})
 }
 
@@ -27,13 +26,13 @@ func TestConformanceBehindPgBouncer(t *testing.T) {
 func TestManyNodesBehindPgBouncer(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Bouncer(t, pgtest.Database(t))
-	var log strings.Builder
-	first := open(t, Options{URL: url, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	var log logBuffer
+	first := open(t, Options{URL: url, Log: log.logger()})
 	if !first.pooled || !strings.Contains(log.String(), "connection pooler") {
 		t.Errorf("the pooler was not noticed: %s", log.String())
 	}
 	for i := range 6 {
-		s := open(t, Options{URL: url})
+		s := open(t, Options{URL: url, Lease: longLease})
 		l := campaign(t, s, "node")
 		if err := s.Commit(t.Context(), storage.Batch{Epoch: l.Epoch(),
 			Ops: []storage.Op{storage.Put("k", []byte{byte(i)}), storage.Delete("gone")},

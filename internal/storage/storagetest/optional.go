@@ -12,7 +12,7 @@ import (
 )
 
 // patience bounds the suite's waits for events; a healthy backend never uses it up.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 func watch(s *suite) {
 	store := s.open()
