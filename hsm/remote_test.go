@@ -55,7 +55,7 @@ func (r *remote) start() {
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatalf("%v: apt-get install p11-kit", err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		// The socket's file exists before the server listens.
 		if c, err := net.Dial("unix", r.socket); err == nil {
 			_ = c.Close()
@@ -111,12 +111,12 @@ func TestRemoteHangAndDeath(t *testing.T) {
 	for range 2 {
 		start := time.Now()
 		_, err := key.Decrypt(ctx, sealed, nil)
-		if took := time.Since(start); !errors.Is(err, hsm.ErrDeadline) || took > 4*time.Second {
+		if took := time.Since(start); !errors.Is(err, hsm.ErrDeadline) || took > busy {
 			t.Fatalf("stopped server: %v after %s", err, took)
 		}
 	}
 	r.signal(syscall.SIGCONT)
-	for deadline := time.Now().Add(10 * time.Second); token.Stats().Stuck > 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); token.Stats().Stuck > 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d calls hang after SIGCONT", token.Stats().Stuck)
 		}

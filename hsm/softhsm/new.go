@@ -60,6 +60,9 @@ func create(label string) (_ *Token, drop func(), err error) {
 	return k, drop, nil
 }
 
+// patience bounds what makes a token or a key, on a busy machine.
+const patience = 2 * time.Minute
+
 // enterShared adds a user of the shared folder. The first user makes it and restarts the library
 // with its configuration.
 func enterShared(mod *ck.Module, k *Token) (err error) {
@@ -76,7 +79,7 @@ func enterShared(mod *ck.Module, k *Token) (err error) {
 		if err := os.Setenv("SOFTHSM2_CONF", conf); err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if _, err := mod.Restart(ctx, mod.Generation()); err != nil {
 			return err
@@ -94,7 +97,7 @@ func (k *Token) initialise(mod *ck.Module) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	lib, ok := mod.Library().(ck.Initializer)
 	if !ok {

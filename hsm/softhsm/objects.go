@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
@@ -41,7 +40,7 @@ func (k *Token) each(label string, f func(ck.KeyMaker, ck.Object) error) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	err = k.within(ctx, mod, func(s ck.Session) error {
 		objects, err := s.Find([]ck.Attribute{ck.String(ck.AttrLabel, label)}, []uint{ck.AttrClass}, 64)

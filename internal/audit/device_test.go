@@ -107,7 +107,7 @@ func TestGroups(t *testing.T) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("never: %s", what)
 		}
@@ -144,7 +144,7 @@ func TestOneIsEnough(t *testing.T) {
 func TestHanging(t *testing.T) {
 	t.Parallel()
 	b, g := active(t), newBlockingSink()
-	const deadline = 300 * time.Millisecond
+	const deadline = time.Second
 	b.through("g/", g, deadline)
 	held := make(chan struct{})
 	g.set(held, nil)
@@ -152,7 +152,7 @@ func TestHanging(t *testing.T) {
 	if err := b.once("first"); !errors.Is(err, errLate) {
 		t.Errorf("hanging: %v", err)
 	}
-	if took := time.Since(begin); took < deadline || took > 20*deadline {
+	if took := time.Since(begin); took < deadline || took > 50*deadline {
 		t.Errorf("a deadline of %s took %s", deadline, took)
 	}
 	begin = time.Now()
@@ -161,7 +161,7 @@ func TestHanging(t *testing.T) {
 			t.Fatalf("while it hangs: %v", err)
 		}
 	}
-	if took := time.Since(begin); took > 5*time.Second {
+	if took := time.Since(begin); took > 50*deadline {
 		t.Errorf("100 refusals took %s", took)
 	}
 	file := b.file("log")

@@ -122,7 +122,7 @@ func TestHungSocket(t *testing.T) {
 			break
 		}
 	}
-	if !errors.Is(err, ErrUnwritten) || slowest > 5*time.Second {
+	if !errors.Is(err, ErrUnwritten) || slowest > time.Minute/2 {
 		t.Errorf("never read: %v after %s", err, slowest)
 	}
 }

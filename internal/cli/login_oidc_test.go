@@ -53,7 +53,7 @@ func (o *oidcServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // browser follows the provider's redirect, after an unrelated request.
 func browser(t *testing.T) func(string) error {
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
 	return func(at string) error {
 		u, err := url.Parse(at)
 		if err != nil {

@@ -17,9 +17,6 @@ import (
 	"github.com/sealgate/sealgate/internal/testkit/openbao"
 )
 
-// agentWaits bounds what the agent does within one render interval on an idle machine.
-const agentWaits = 30 * time.Second
-
 // baoTool is an OpenBao program beside the server, in a folder of its own.
 type baoTool struct {
 	*harness
@@ -119,14 +116,14 @@ template {
   destination = "rendered"
 }
 `)
-	b.eventually(agentWaits, "rendered", b.holds("rendered", "password=first"))
+	b.eventually(patience, "rendered", b.holds("rendered", "password=first"))
 	token, err := os.ReadFile(filepath.Join(b.dir, "token"))
 	if err != nil || !strings.HasPrefix(string(token), "s.") && !strings.HasPrefix(string(token), "hvs.") {
 		t.Errorf("the sink has no token: %v", err)
 	}
 	b.known.add("the agent's token", string(token))
 	b.must(200, "POST", "app/data/db", map[string]any{"data": map[string]string{"password": "second"}})
-	b.eventually(agentWaits, "rendered again", b.holds("rendered", "password=second"))
+	b.eventually(patience, "rendered again", b.holds("rendered", "password=second"))
 	if err := b.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +132,7 @@ template {
 		t.Fatal(err)
 	}
 	b.must(200, "POST", "app/data/db", map[string]any{"data": map[string]string{"password": "third"}})
-	b.eventually(2*agentWaits, "rendered after kill -9 of the server", b.holds("rendered", "password=third"))
+	b.eventually(patience, "rendered after kill -9 of the server", b.holds("rendered", "password=third"))
 }
 
 // TestBaoProxy runs the unmodified proxy of OpenBao: clients without a token read through it with
@@ -168,7 +165,7 @@ func TestBaoProxy(t *testing.T) {
 		}
 		return resp.StatusCode, string(body)
 	}
-	b.eventually(agentWaits, "the proxy reads",
+	b.eventually(patience, "the proxy reads",
 		func() bool { code, _ := get("app/data/db"); return code == http.StatusOK })
 	if _, text := get("app/data/db"); !strings.Contains(text, `"password":"first"`) {
 		t.Errorf("through the proxy: %s", text)
@@ -205,7 +202,7 @@ func TestBaoAgentInPod(t *testing.T) {
   destination = "rendered"
 }
 `)
-	b.eventually(agentWaits, "rendered", b.holds("rendered", "password=first"))
+	b.eventually(patience, "rendered", b.holds("rendered", "password=first"))
 	if k.Reviews() == 0 {
 		t.Error("the API server reviewed no token")
 	}

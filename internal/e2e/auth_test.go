@@ -270,7 +270,7 @@ func (s *authStory) restart() {
 		s.t.Fatal(err)
 	}
 	s.harness.startTLS(s.a)
-	s.harness.eventually(20*time.Second, "unsealing",
+	s.harness.eventually(patience, "unsealing",
 		func() bool { _, err := s.read("auth/token/lookup-self"); return err == nil })
 	s.login("auth/userpass/login/alice", map[string]any{"password": "a password of alice"}, "people", "userpass-alice")
 	s.token(s.kept)

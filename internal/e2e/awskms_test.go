@@ -7,13 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/sealgate/sealgate/internal/testkit/localstack"
 )
-
-// awaits bounds what takes a new process and a slow LocalStack.
-const awaits = time.Minute
 
 // cloud is a server on a key of AWS KMS, as LocalStack has it.
 type cloud struct {
@@ -57,7 +53,7 @@ func (c *cloud) restart() {
 // sealedAs waits until the server is sealed and says why.
 func (c *cloud) sealedAs(class string, words ...string) {
 	c.t.Helper()
-	c.eventually(awaits, "sealed as "+class, func() bool {
+	c.eventually(patience, "sealed as "+class, func() bool {
 		st := c.status()
 		return st.Sealed && len(st.Seals) == 1 && st.Seals[0].Class == class
 	})
@@ -81,7 +77,7 @@ func TestAWSKMS(t *testing.T) {
 		t.Errorf("the encryption context is %v", pairs)
 	}
 	c.restart()
-	c.until(awaits, "unsealed automatically", unsealed)
+	c.until(patience, "unsealed automatically", unsealed)
 	c.mustGet("a", "1")
 
 	c.do("DisableKey")
@@ -91,7 +87,7 @@ func TestAWSKMS(t *testing.T) {
 	c.restart()
 	c.sealedAs("key disabled", "enable-key", c.key)
 	c.do("EnableKey")
-	c.until(awaits, "unsealed automatically, the key enabled again", unsealed)
+	c.until(patience, "unsealed automatically, the key enabled again", unsealed)
 	c.mustGet("b", "2")
 
 	c.do("ScheduleKeyDeletion")
@@ -99,7 +95,7 @@ func TestAWSKMS(t *testing.T) {
 	c.sealedAs("pending deletion", "will be destroyed at 20", "cancel-key-deletion", c.key)
 	c.do("CancelKeyDeletion")
 	c.do("EnableKey")
-	c.until(awaits, "unsealed automatically, the deletion called off", unsealed)
+	c.until(patience, "unsealed automatically, the deletion called off", unsealed)
 
 	version := func() string {
 		var st struct {
@@ -113,8 +109,8 @@ func TestAWSKMS(t *testing.T) {
 	old := version()
 	c.proxy.Rotate(t, c.key)
 	c.restart()
-	c.until(awaits, "unsealed automatically, the key rotated", unsealed)
-	c.eventually(awaits, "wrapped by the new material", func() bool { return version() != old && old != "" })
+	c.until(patience, "unsealed automatically, the key rotated", unsealed)
+	c.eventually(patience, "wrapped by the new material", func() bool { return version() != old && old != "" })
 	c.mustGet("a", "1")
 }
 
@@ -141,7 +137,7 @@ func TestAWSKMSAway(t *testing.T) {
 	c.restart()
 	c.sealedAs("unreachable")
 	c.move(c.proxy.Back)
-	c.until(awaits, "unsealed automatically, the KMS back", unsealed)
+	c.until(patience, "unsealed automatically, the KMS back", unsealed)
 	c.mustGet("b", "2")
 
 	c.move(c.aws.Restart) // LocalStack forgets its keys

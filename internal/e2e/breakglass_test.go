@@ -164,7 +164,7 @@ func (r *harness) enrolNonce() string {
 // untilSealsFail waits until a sealed server has tried its seals.
 func (r *harness) untilSealsFail() {
 	r.t.Helper()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if strings.Contains(strings.Join(r.status().Warnings, "\n"), "not unsealed") {
 			return
 		}

@@ -24,6 +24,22 @@ type Cluster struct {
 	storage func(i int) string
 }
 
+// lease is longer than the default, which nodes lose on a machine that many tests share.
+const lease = "  lease_ttl = \"6s\"\n"
+
+// OnEtcd returns the storage stanza of etcd with these members.
+func OnEtcd(endpoints ...string) string {
+	return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n%s}\n", strings.Join(endpoints, ","), lease)
+}
+
+// OnPostgres returns the storage stanza of a PostgreSQL database.
+func OnPostgres(url string) string {
+	return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n%s}\n", url, lease)
+}
+
+// patience bounds what takes a moment on a machine where nothing else runs.
+const patience = 90 * time.Second
+
 // NewCluster prepares, and does not start, count servers of a program. storage returns the storage
 // stanza of a node, such as `storage "etcd" { ... }`. Each node has the static seal, an address for
 // the API and one for its peers.
@@ -140,7 +156,7 @@ func (f *Cluster) Unseal(i int) {
 // Must sends a request that must succeed.
 func (f *Cluster) Must(i int, method, path, body string, into any) {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var in any
 	if body != "" {
@@ -159,7 +175,7 @@ func (f *Cluster) Must(i int, method, path, body string, into any) {
 
 // Role asks a node's sys/health: 200 is the leader, 429 a standby, 0 no answer.
 func (f *Cluster) Role(i int) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	_, code, err := f.Nodes[i].Health(ctx)
 	if err != nil {
@@ -172,7 +188,7 @@ func (f *Cluster) Role(i int) int {
 // one that does not count, or -1.
 func (f *Cluster) Leader(except int) int {
 	f.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		for i := range f.Nodes {
 			if i != except && f.Role(i) == http.StatusOK {
 				return i
@@ -187,7 +203,7 @@ func (f *Cluster) Leader(except int) int {
 // leader's number.
 func (f *Cluster) Settled() int {
 	f.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		leaders, standbys, running, last := 0, 0, 0, -1
 		for i, s := range f.Nodes {
 			if s.Pid() == 0 {

@@ -28,8 +28,7 @@ func etcdCluster(t *testing.T, count int) (*Cluster, []*etcdtest.Proxy) {
 		ways = append(ways, etcdtest.NewProxy(t, c.Direct[0]))
 	}
 	return NewCluster(t, binary, func(i int) string {
-		return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n}\n",
-			ways[i].Endpoint)
+		return OnEtcd(ways[i].Endpoint)
 	}, count), ways
 }
 
@@ -67,8 +66,7 @@ func TestClusterOnPostgres(t *testing.T) {
 		ways = append(ways, pgtest.NewProxy(t, s.Addr()))
 	}
 	f := NewCluster(t, binary, func(i int) string {
-		return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", strings.Replace(database, s.Addr(),
-			ways[i].Addr(), 1))
+		return OnPostgres(strings.Replace(database, s.Addr(), ways[i].Addr(), 1))
 	}, 3)
 	f.Begin()
 	f.lives(t)
@@ -182,7 +180,7 @@ func (f *Cluster) testKill(t *testing.T) {
 			t.Fatal(err)
 		}
 		survivor := f.Others(leader)[0]
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		for !f.Put(ctx, survivor, "after", value) && ctx.Err() == nil { //nolint:revive // until it is acknowledged
 		}
 		cancel()
@@ -334,7 +332,7 @@ func (f *Cluster) testPartition(t *testing.T, way func(i int) (stall, flow func(
 	var wg sync.WaitGroup
 	for i := range f.Nodes {
 		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			r, err := f.Nodes[i].Do(ctx, "GET", "kv/data/cut", f.Root, nil)
 			if err != nil || r.Code != http.StatusServiceUnavailable || r.Errors() == "" {

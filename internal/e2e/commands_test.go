@@ -8,14 +8,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // run runs a client command, whose exit code must be the given one, and returns what it printed on
 // both outputs.
 func (r *harness) run(code int, stdin string, args ...string) (out, errs string) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	defer cancel()
 	res, err := r.CLI(ctx, r.root, stdin, args...)
 	if err != nil || res.Code != code {
@@ -184,7 +183,7 @@ env | grep -E '^(SEALGATE_HSM_|SOFTHSM2_CONF)'`
 		t.Fatal(err)
 	}
 	r.mustStart()
-	r.until(5*time.Second, "unsealed", unsealed)
+	r.until(patience, "unsealed", unsealed)
 	r.mustGet("a", "b")
 
 	_, errs := r.run(1, "", "softhsm", "init", "-dir", filepath.Join(r.Dir, "token"))
@@ -208,7 +207,7 @@ func newDevHarness(t *testing.T, args ...string) *harness {
 // printed waits until the server has printed what follows a text.
 func (r *harness) printed(before string) (after string) {
 	r.t.Helper()
-	r.eventually(20*time.Second, "printing "+before, func() bool {
+	r.eventually(patience, "printing "+before, func() bool {
 		_, rest, ok := strings.Cut(r.Log(), before)
 		after, _, _ = strings.Cut(rest, "\n")
 		return ok && strings.Contains(rest, "\n")
@@ -230,7 +229,7 @@ func TestDevelopmentServers(t *testing.T) {
 			if name == "dev with a token" && r.root != "mine" {
 				t.Errorf("root token %q", r.root)
 			}
-			r.until(5*time.Second, "unsealed", unsealed)
+			r.until(patience, "unsealed", unsealed)
 			r.run(0, "", "kv", "put", "secret/a", "v=b")
 			if st := r.status(); name == "dev-hsm" && (st.Type != "pkcs11" || st.N != 5 || st.T != 3) {
 				t.Errorf("seal-status: %+v", st)
@@ -280,9 +279,9 @@ func TestDevelopmentWithConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := a.browser()
-	r.eventually(20*time.Second, "answering by TLS", func() bool { _, err := serial(c, r.Addr); return err == nil })
+	r.eventually(patience, "answering by TLS", func() bool { _, err := serial(c, r.Addr); return err == nil })
 	r.Addr = plain
-	r.until(10*time.Second, "unsealed", unsealed)
+	r.until(patience, "unsealed", unsealed)
 	r.root = "root"
 	r.must(200, "PUT", "secret/data/a", map[string]any{"data": map[string]string{"v": "b"}})
 }
@@ -311,11 +310,11 @@ func TestWithoutCgo(t *testing.T) {
 	r.mustStop()
 	r.Bin = bin
 	r.mustStart()
-	r.eventually(5*time.Second, "telling why it is sealed", func() bool { return len(r.status().Warnings) > 0 })
+	r.eventually(patience, "telling why it is sealed", func() bool { return len(r.status().Warnings) > 0 })
 	r.failing("misconfigured", "PKCS#11", "CGO_ENABLED")
 	r.mustStop()
 	r.Bin = binary
 	r.mustStart()
-	r.until(5*time.Second, "unsealed", unsealed)
+	r.until(patience, "unsealed", unsealed)
 	r.mustGet("a", "b")
 }

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sealgate/sealgate/recovery/transcript"
 )
@@ -191,7 +190,7 @@ func (b *base) killAt(t *testing.T, sc scenario, point string) {
 		t.Fatalf("the server was to die at %s, but the scenario ended with: %v", point, err)
 	}
 	// A step that follows the last answer, such as maintenance, is reached soon after it.
-	if code, failed := w.harness.Wait(30 * time.Second); failed != nil || code != -1 {
+	if code, failed := w.harness.Wait(patience); failed != nil || code != -1 {
 		t.Fatalf("the server was to die at %s, and the scenario ended with: %v; exit code %d, %v; want death by a signal",
 			point, err, code, failed)
 	}

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // keyVersions is the number of versions of the key that the crash matrix of transit deletes, trims
@@ -229,7 +228,7 @@ func (b *transitBase) killedAt(t *testing.T, sc transitScenario, point string) {
 	if err := sc.scenario(b).run(w); !errors.Is(err, errDead) {
 		t.Fatalf("the server was to die at %s, but the change ended with: %v", point, err)
 	}
-	if code, err := w.harness.Wait(10 * time.Second); err != nil || code != -1 {
+	if code, err := w.harness.Wait(patience); err != nil || code != -1 {
 		t.Fatalf("exit code %d, %v; want death by a signal", code, err)
 	}
 	w.harness.Env = slices.Clone(b.env)

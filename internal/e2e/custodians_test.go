@@ -34,7 +34,7 @@ func TestTwoOfThreeWithCustodians(t *testing.T) {
 		"does not survive the loss of both hsm and custodians", "does not survive the loss of both aws and custodians")
 
 	r.again()
-	r.until(awaits, "unsealed without custodians", unsealed)
+	r.until(patience, "unsealed without custodians", unsealed)
 
 	r.move(r.token.Away)
 	r.again()
@@ -63,7 +63,7 @@ func TestTwoOfThreeWithCustodians(t *testing.T) {
 	}
 	r.move(proxy.Back)
 	r.move(r.token.Back)
-	r.until(awaits, "unsealed again", unsealed)
+	r.until(patience, "unsealed again", unsealed)
 
 	// In a group: what protects more is done online, and less needs a quorum.
 	grouped := map[string]string{"policy": "hsm and any(aws, custodians)"}
@@ -73,7 +73,7 @@ func TestTwoOfThreeWithCustodians(t *testing.T) {
 	reply := r.must(403, "PUT", "sys/seals/policy", map[string]string{"policy": "2 of (hsm, aws, custodians)"})
 	saysAll(t, "a weaker policy without a quorum", reply.Errors(), "needs a quorum of shares")
 	r.again()
-	r.until(awaits, "unsealed by one of the group", unsealed)
+	r.until(patience, "unsealed by one of the group", unsealed)
 	r.mustGet("a", "1")
 }
 
@@ -97,7 +97,7 @@ func (r *harness) saysLosses(want ...string) {
 func (r *harness) sealedBecause(words ...string) {
 	r.t.Helper()
 	var st sealStatus
-	r.eventually(awaits, "says why it is sealed", func() bool {
+	r.eventually(patience, "says why it is sealed", func() bool {
 		st = r.status()
 		return st.Sealed && strings.Contains(strings.Join(st.Warnings, "\n"), "not unsealed")
 	})
@@ -110,5 +110,5 @@ func (r *harness) unsealByQuorum(shares []string) {
 	for _, share := range shares {
 		r.must(200, "PUT", "sys/unseal", map[string]string{"key": share})
 	}
-	r.until(awaits, "unsealed by shares", unsealed)
+	r.until(patience, "unsealed by shares", unsealed)
 }

@@ -28,7 +28,7 @@ func TestFailingDisk(t *testing.T) {
 		"errors on writes": {"pwrite64:error=EIO", "failed", "check the disk"},
 		"errors on syncs":  {"fdatasync:error=EIO", "failed", "check the disk"},
 		"read-only":        {"pwrite64:error=EROFS", "read-only", "accept writes"},
-		"silent":           {"fdatasync:delay_enter=3000000", "unresponsive", ""},
+		"silent":           {"fdatasync:delay_enter=8000000", "unresponsive", ""},
 		"slow":             {"fdatasync:delay_enter=200000", "", ""},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestFailingDisk(t *testing.T) {
 				return err == nil && code == 200 && h.StorageFailure == c.class
 			}
 			if c.class != "" {
-				r.eventually(10*time.Second, "health says "+c.class, failing)
+				r.eventually(patience, "health says "+c.class, failing)
 			}
 			r.mustGet("a", "before")
 			reply := <-answered
@@ -68,16 +68,16 @@ func TestFailingDisk(t *testing.T) {
 				}
 			}
 			if what == "slow" {
-				r.eventually(60*time.Second, "health says slow", slow(true))
+				r.eventually(patience, "health says slow", slow(true))
 				saysAll(t, "the log", r.Log(), "the storage is slow", "check the disk")
 				r.mustGet("b", "meanwhile")
 			}
 			end()
 			if what == "slow" {
-				r.eventually(60*time.Second, "health no longer says slow", slow(false))
+				r.eventually(patience, "health no longer says slow", slow(false))
 				saysAll(t, "the log", r.Log(), "the storage is no longer slow")
 			}
-			r.eventually(20*time.Second, "a write succeeds", func() bool { return r.put("c", "after").Code == 204 })
+			r.eventually(patience, "a write succeeds", func() bool { return r.put("c", "after").Code == 204 })
 			if h, _, err := r.Health(t.Context()); err != nil || h.StorageFailure != "" {
 				t.Errorf("health after it is over: %q, %v", h.StorageFailure, err)
 			}
@@ -85,7 +85,7 @@ func TestFailingDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.mustStart()
-			r.until(20*time.Second, "unsealed", unsealed)
+			r.until(patience, "unsealed", unsealed)
 			r.mustGet("a", "before")
 			r.mustGet("c", "after")
 			if reply.Code == 204 {
@@ -113,7 +113,7 @@ func (r *harness) inject(tracer, what string) (end func()) {
 		<-done
 	}
 	r.t.Cleanup(stop)
-	for deadline := time.Now().Add(10 * time.Second); !r.traced(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !r.traced(); time.Sleep(10 * time.Millisecond) {
 		select {
 		case <-done:
 			testkit.Missing(r.t, "this machine lets no process be traced: %s", log.String())
@@ -169,6 +169,6 @@ func TestUnreadableDiskAtStart(t *testing.T) {
 	}
 	r.Bin = program
 	r.mustStart()
-	r.until(60*time.Second, "unsealed", unsealed)
+	r.until(patience, "unsealed", unsealed)
 	r.mustGet("a", "before")
 }

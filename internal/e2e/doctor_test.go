@@ -124,7 +124,7 @@ func TestDoctor(t *testing.T) {
 
 	r.mustStart()
 	r.mustInit()
-	r.eventually(30*time.Second, "sure of its seal", func() bool { return r.status().Seals[0].WouldUnseal })
+	r.eventually(patience, "sure of its seal", func() bool { return r.status().Seals[0].WouldUnseal })
 	d = r.doctor()
 	d.sound(t)
 	d.has(t, "ok", "listener", "a Sealgate server")
@@ -265,7 +265,7 @@ func TestRewrapOfARotatedKey(t *testing.T) {
 	both := "seal \"static\" \"box\" {\n  current_key_id = \"k2\"\n  current_key = \"" + second +
 		"\"\n  previous_key_id = \"k1\"\n  previous_key = \"" + first + "\"\n}\n"
 	restart(both)
-	r.eventually(30*time.Second, "wrapped by the new key", func() bool {
+	r.eventually(patience, "wrapped by the new key", func() bool {
 		out := seals()
 		return strings.Contains(out, " k2 ") && !strings.Contains(out, " k1 ")
 	})
@@ -311,14 +311,14 @@ func TestDoctorOnOutages(t *testing.T) {
 	server := pgtest.Start(t)
 	database := server.Database(t)
 	f := NewCluster(t, binary, func(int) string {
-		return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", pgtest.Bouncer(t, database))
+		return OnPostgres(pgtest.Bouncer(t, database))
 	}, 1)
 	f.Begin()
 	r := &harness{Server: f.Nodes[0], t: t}
 	r.doctor().has(t, "warning", "storage", "connection pooler")
 	server.Kill(t)
 	failing := func(h Health, _ int) bool { return h.StorageFailure != "" }
-	if err := r.Until(20*time.Second, "in an outage", failing); err != nil {
+	if err := r.Until(patience, "in an outage", failing); err != nil {
 		t.Fatal(err)
 	}
 	r.doctor("-timeout=3s").has(t, "error", "storage", "the running server's calls of it fail: unreachable")

@@ -163,11 +163,11 @@ func (s *Server) Kill() error {
 	if err := s.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
-	_, err := s.Wait(10 * time.Second)
+	_, err := s.Wait(patience)
 	return err
 }
 
-// Stop ends the child by SIGTERM, and after ten seconds by force.
+// Stop ends the child by SIGTERM, and after half a minute by force.
 func (s *Server) Stop() error {
 	if s.Pid() == 0 {
 		return nil
@@ -175,10 +175,10 @@ func (s *Server) Stop() error {
 	if err := s.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
-	if _, err := s.Wait(10 * time.Second); err == nil {
+	if _, err := s.Wait(30 * time.Second); err == nil {
 		return nil
 	}
-	return errors.Join(errors.New("e2e: the server did not end within 10 s of SIGTERM"), s.Kill())
+	return errors.Join(errors.New("e2e: the server did not end within 30 s of SIGTERM"), s.Kill())
 }
 
 // Wait waits for the child to exit and returns its exit code, -1 for a signal.
@@ -237,7 +237,7 @@ func (s *Server) Health(ctx context.Context) (h Health, code int, err error) {
 	return h, resp.StatusCode, json.NewDecoder(resp.Body).Decode(&h)
 }
 
-var client = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+var client = &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 
 // Until asks sys/health until ok says so, or the time is over, or the child ends.
 func (s *Server) Until(d time.Duration, what string, ok func(h Health, code int) bool) error {
@@ -246,7 +246,7 @@ func (s *Server) Until(d time.Duration, what string, ok func(h Health, code int)
 	var code int
 	var err error
 	for time.Now().Before(deadline) {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), min(d, 10*time.Second))
 		last, code, err = s.Health(ctx)
 		cancel()
 		if err == nil && ok(last, code) {
@@ -269,12 +269,12 @@ func (s *Server) ended() <-chan struct{} {
 
 // UntilUp waits until the server answers.
 func (s *Server) UntilUp() error {
-	return s.Until(20*time.Second, "answering", func(Health, int) bool { return true })
+	return s.Until(patience, "answering", func(Health, int) bool { return true })
 }
 
 // UntilUnsealed waits until the server is active.
 func (s *Server) UntilUnsealed() error {
-	return s.Until(30*time.Second, "unsealed", func(h Health, code int) bool { return code == http.StatusOK && !h.Sealed })
+	return s.Until(patience, "unsealed", func(h Health, code int) bool { return code == http.StatusOK && !h.Sealed })
 }
 
 // Reply is the answer to one request.

@@ -26,7 +26,6 @@ const (
   credentials = "file://%s"
 }
 `
-	gcpWaits = time.Minute // bounds what takes a new process, on a busy machine
 )
 
 // gcp is a server on a key of the emulator of Google Cloud KMS, which keeps its keys in a file.
@@ -100,7 +99,7 @@ func (g *gcp) restart() {
 // sealedAs waits until the server is sealed and says why.
 func (g *gcp) sealedAs(class string, words ...string) {
 	g.t.Helper()
-	g.eventually(gcpWaits, "sealed as "+class, func() bool {
+	g.eventually(patience, "sealed as "+class, func() bool {
 		st := g.status()
 		return st.Sealed && len(st.Seals) == 1 && st.Seals[0].Class == class
 	})
@@ -137,7 +136,7 @@ func TestGCPKMS(t *testing.T) {
 	g.mustInit()
 	g.mustPut("a", "1")
 	g.restart()
-	g.until(gcpWaits, "unsealed automatically", unsealed)
+	g.until(patience, "unsealed automatically", unsealed)
 	g.mustGet("a", "1")
 
 	g.newCredentials("cloudkms.cryptoKeyEncrypterDecrypter") // the old key is revoked; the new one may not read the key
@@ -154,7 +153,7 @@ func TestGCPKMS(t *testing.T) {
 	g.restart()
 	g.sealedAs("key disabled", "versions enable 1")
 	g.act("enable")
-	g.until(gcpWaits, "unsealed automatically, the version enabled again", unsealed)
+	g.until(patience, "unsealed automatically, the version enabled again", unsealed)
 	g.mustGet("b", "2")
 
 	g.act("schedule")
@@ -163,7 +162,7 @@ func TestGCPKMS(t *testing.T) {
 		"versions restore 1")
 	g.act("restore")
 	g.act("enable")
-	g.until(gcpWaits, "unsealed automatically, the version restored", unsealed)
+	g.until(patience, "unsealed automatically, the version restored", unsealed)
 
 	g.act("destroy")
 	g.mustPut("c", "3")
@@ -201,7 +200,7 @@ func TestGCPKMSAway(t *testing.T) {
 	g.restart()
 	g.sealedAs("unreachable")
 	mustGCP(t, g.emulator.Back())
-	g.until(gcpWaits, "unsealed automatically, the KMS back", unsealed)
+	g.until(patience, "unsealed automatically, the KMS back", unsealed)
 	g.mustGet("b", "2")
 
 	// A KMS that accepts calls and does not answer holds nothing up but what needs it.
@@ -210,7 +209,7 @@ func TestGCPKMSAway(t *testing.T) {
 	g.restart()
 	g.sealedAs("unreachable")
 	g.kms.Clear()
-	g.until(gcpWaits, "unsealed automatically, the KMS answering", unsealed)
+	g.until(patience, "unsealed automatically, the KMS answering", unsealed)
 	g.mustGet("b", "2")
 }
 
@@ -227,13 +226,13 @@ func TestGCPKMSRotation(t *testing.T) {
 	}
 	g.act("rotate")
 	g.restart()
-	g.until(gcpWaits, "unsealed automatically, the key rotated", unsealed)
-	g.eventually(gcpWaits, "wrapped by the new version", func() bool {
+	g.until(patience, "unsealed automatically, the key rotated", unsealed)
+	g.eventually(patience, "wrapped by the new version", func() bool {
 		version, newest, protection, needed := g.backend()
 		return version == "2" && newest == "2" && protection == "hsm" && len(needed) == 1 && needed[0] == "2"
 	})
 	mustGCP(t, g.kms.Act("destroy", gcpKey+"/cryptoKeyVersions/1"))
 	g.restart()
-	g.until(gcpWaits, "unsealed automatically, the old version destroyed", unsealed)
+	g.until(patience, "unsealed automatically, the old version destroyed", unsealed)
 	g.mustGet("a", "1")
 }

@@ -134,7 +134,7 @@ func (r *harness) refusesToStart(t *testing.T, bad map[string]string, words ...s
 	if err := r.Start(); err != nil {
 		t.Fatal(err)
 	}
-	code, err := r.Wait(20 * time.Second)
+	code, err := r.Wait(patience)
 	if err != nil || code != 1 {
 		t.Fatalf("exit code %d, %v; want 1", code, err)
 	}
@@ -161,7 +161,7 @@ func (r *harness) goesThrough(t *testing.T, good, bad map[string]string, m misha
 
 	r.configure(stanza(good))
 	r.reload()
-	r.eventually(5*time.Second, "initialised once the configuration is fixed", func() bool {
+	r.eventually(patience, "initialised once the configuration is fixed", func() bool {
 		reply := r.call("PUT", "sys/init", map[string]int{"recovery_shares": 3, "recovery_threshold": 2})
 		var out initReply
 		r.decode(reply, &out)
@@ -182,7 +182,7 @@ func (r *harness) goesThrough(t *testing.T, good, bad map[string]string, m misha
 	}
 	r.configure(stanza(good))
 	r.reload()
-	if err := r.Until(5*time.Second, "unsealed once the configuration is fixed", unsealed); err != nil {
+	if err := r.Until(patience, "unsealed once the configuration is fixed", unsealed); err != nil {
 		t.Fatal(err)
 	}
 	r.mustGet("a", "kept")
@@ -197,7 +197,7 @@ func (r *harness) failsAs(t *testing.T, m mishap, health int) {
 		t.Errorf("health: %d, %v; want %d", code, err, health)
 	}
 	var st sealStatus
-	r.eventually(5*time.Second, "reporting the failure", func() bool {
+	r.eventually(patience, "reporting the failure", func() bool {
 		st = r.status()
 		return len(st.Seals) == 1 && st.Seals[0].Class != "" && (health != 503 || len(st.Warnings) > 0)
 	})
@@ -225,19 +225,22 @@ func saysAll(t *testing.T, where, text string, words ...string) {
 func (r *harness) logs(words ...string) {
 	r.t.Helper()
 	for _, w := range words {
-		r.eventually(5*time.Second, "logging "+w, func() bool { return strings.Contains(r.Log(), w) })
+		r.eventually(patience, "logging "+w, func() bool { return strings.Contains(r.Log(), w) })
 	}
 }
 
-// eventually asks again and again until ok.
+// eventually waits; a time below patience is a promise.
 func (r *harness) eventually(d time.Duration, what string, ok func() bool) {
 	r.t.Helper()
-	deadline := time.Now().Add(d)
+	begun, most := time.Now(), max(d, patience)
 	for !ok() {
-		if time.Now().After(deadline) {
-			r.t.Fatalf("not %s within %s", what, d)
+		if time.Since(begun) > most {
+			r.t.Fatalf("not %s within %s", what, most)
 		}
 		time.Sleep(10 * time.Millisecond)
+	}
+	if d < patience {
+		promised(r.t, what, time.Since(begun), d)
 	}
 }
 
@@ -293,7 +296,7 @@ func TestWrongPIN(t *testing.T) {
 	}
 	writePIN(r.token.PIN)
 	r.reload()
-	r.eventually(5*time.Second, "reloaded", func() bool { return strings.Contains(r.Log(), "; seals") })
+	r.eventually(patience, "reloaded", func() bool { return strings.Contains(r.Log(), "; seals") })
 	r.mustInit()
 	r.mustPut("a", "kept")
 	if err := r.Stop(); err != nil {
@@ -303,12 +306,12 @@ func TestWrongPIN(t *testing.T) {
 	writePIN(wrong)
 	before := logins()
 	r.mustStart()
-	r.eventually(5*time.Second, "denied", func() bool { return r.status().Seals[0].Class == "denied" })
+	r.eventually(patience, "denied", func() bool { return r.status().Seals[0].Class == "denied" })
 	reloads := strings.Count(r.Log(), "; seals")
 	r.reload()
-	r.eventually(5*time.Second, "reloaded", func() bool { return strings.Count(r.Log(), "; seals") > reloads })
+	r.eventually(patience, "reloaded", func() bool { return strings.Count(r.Log(), "; seals") > reloads })
 	tries := map[string]bool{}
-	r.eventually(30*time.Second, "tried again", func() bool {
+	r.eventually(patience, "tried again", func() bool {
 		tries[r.status().Seals[0].LastProbe] = true
 		return len(tries) >= 4
 	})
@@ -317,7 +320,7 @@ func TestWrongPIN(t *testing.T) {
 	}
 	writePIN(r.token.PIN)
 	r.reload()
-	if err := r.Until(5*time.Second, "unsealed with the right PIN", unsealed); err != nil {
+	if err := r.Until(patience, "unsealed with the right PIN", unsealed); err != nil {
 		t.Fatal(err)
 	}
 	r.mustGet("a", "kept")

@@ -31,9 +31,8 @@ func best(attempt func() time.Duration) time.Duration {
 	return min(attempt(), attempt(), attempt())
 }
 
-// TestHangingHSMAtInitAndStart: a module that hangs in its first call is reported within 4 s, by
-// init, and by the status of a server that starts; SIGTERM then ends the server within 3 s, with
-// exit code 0.
+// TestHangingHSMAtInitAndStart: a module that hangs in its first call is reported soon, by init,
+// and by the status of a server that starts; SIGTERM then ends the server, with exit code 0.
 func TestHangingHSMAtInitAndStart(t *testing.T) {
 	t.Parallel()
 	token, err := softhsm.Init(filepath.Join(t.TempDir(), "token"), softhsm.Options{})
@@ -53,13 +52,13 @@ func TestHangingHSMAtInitAndStart(t *testing.T) {
 		if err := r.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		if code, err := r.Wait(20 * time.Second); err != nil || code != 0 {
+		if code, err := r.Wait(patience); err != nil || code != 0 {
 			t.Fatalf("SIGTERM: exit code %d, %v; want 0", code, err)
 		}
 		return time.Since(began)
 	}
 	var stops []time.Duration
-	if took := best(func() time.Duration {
+	promised(t, "the answer of init on a hanging HSM", best(func() time.Duration {
 		r.mustStart()
 		began := time.Now()
 		reply := r.call("PUT", "sys/init", map[string]int{"recovery_shares": 1, "recovery_threshold": 1})
@@ -69,33 +68,24 @@ func TestHangingHSMAtInitAndStart(t *testing.T) {
 		}
 		stops = append(stops, stop())
 		return took
-	}); took > 4*time.Second {
-		t.Errorf("init of a hanging HSM is answered after %s, want 4 s", took)
-	}
+	}), 4*time.Second)
 
 	r.configure(good)
 	r.mustStart()
 	r.mustInit()
 	_ = stop()
 	r.configure(hangs)
-	if took := best(func() time.Duration {
+	promised(t, "the report of a hanging HSM after the start", best(func() time.Duration {
 		r.mustStart()
 		began := time.Now()
-		r.eventually(30*time.Second, "saying that the HSM hangs", func() bool {
+		r.eventually(patience, "saying that the HSM hangs", func() bool {
 			st := r.status()
 			return len(st.Seals) > 0 && st.Seals[0].Class == "unreachable" && st.Sealed
 		})
 		took := time.Since(began)
 		stops = append(stops, stop())
 		return took
-	}); took > 4*time.Second {
-		t.Errorf("the start of a server with a hanging HSM says so after %s, want 4 s", took)
-	}
-	if took := min(stops[0], stops[1], stops[2]); took > 3*time.Second {
-		t.Errorf("SIGTERM after init ends the server after %s, want 3 s", took)
-	}
-	if took := min(stops[3], stops[4], stops[5]); took > 3*time.Second {
-		t.Errorf("SIGTERM after the start ends the server after %s, want 3 s", took)
-	}
-	t.Logf("ends: %v", stops)
+	}), 4*time.Second)
+	promised(t, "the stop after init on a hanging HSM", min(stops[0], stops[1], stops[2]), 3*time.Second)
+	promised(t, "the stop after a start with a hanging HSM", min(stops[3], stops[4], stops[5]), 3*time.Second)
 }

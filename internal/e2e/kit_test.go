@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/hsm/softhsm"
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 // binary is the real program, built once with the race detector and with failpoints.
@@ -52,6 +53,16 @@ func buildAndRun(m *testing.M) int {
 		}
 	}
 	return m.Run()
+}
+
+// promised reports how long something took beside what operators are promised, which holds where
+// nothing else runs: `make bench` repeats these tests there. Here it bounds only what never ends.
+func promised(t testing.TB, what string, took, most time.Duration) {
+	t.Helper()
+	testkit.AtMost(t, what+", in seconds", took.Seconds(), most.Seconds())
+	if took > most+patience/2 {
+		t.Errorf("%s: it took %s, promised are %s", what, took, most)
+	}
 }
 
 // harness is a server with its token, and the secrets that a test knows.
@@ -147,7 +158,7 @@ func (r *harness) mustStart() {
 // call sends a request that must be answered; its status is the caller's to judge.
 func (r *harness) call(method, path string, body any) Reply {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	defer cancel()
 	reply, err := r.Do(ctx, method, path, r.root, body)
 	if err != nil {

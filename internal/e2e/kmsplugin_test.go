@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -183,11 +182,11 @@ func TestSidecar(t *testing.T) {
 	}
 	r.mustStart()
 	opens := func() bool { text, err := s.decrypt(old); return err == nil && text == "a seed" }
-	r.eventually(40*time.Second, "the server is back", opens)
+	r.eventually(patience, "the server is back", opens)
 
 	s.stop(t, syscall.SIGKILL) // its socket stays
 	s.start(t)
-	r.eventually(40*time.Second, "the sidecar is back", func() bool {
+	r.eventually(patience, "the sidecar is back", func() bool {
 		st, err := s.status()
 		return err == nil && st.KeyId != old.KeyId
 	})
@@ -198,7 +197,7 @@ func TestSidecar(t *testing.T) {
 	r.must(204, "POST", "auth/approle/role/plugin", map[string]any{"token_policies": "kubernetes", "token_ttl": "4s",
 		"role_id": role.Data.ID})
 	secretID()
-	r.eventually(40*time.Second, "the new secret id is used", opens)
+	r.eventually(patience, "the new secret id is used", opens)
 	s.opens(old, "a seed")
 }
 
@@ -278,7 +277,7 @@ func TestSidecarByCertificate(t *testing.T) {
 	write("client.key", key)
 	logins := func() int { return strings.Count(s.log.String(), "the KMS plugin is logged in") }
 	before := logins()
-	r.eventually(40*time.Second, "the new certificate is read and used", func() bool {
+	r.eventually(patience, "the new certificate is read and used", func() bool {
 		return strings.Contains(s.log.String(), "the TLS files of the KMS plugin have changed") && logins() > before
 	})
 	s.opens(sealed, "a seed")

@@ -83,7 +83,7 @@ func TestReloadReports(t *testing.T) {
 	}
 	last := func(word string) string {
 		line := ""
-		r.eventually(10*time.Second, word, func() bool {
+		r.eventually(patience, word, func() bool {
 			for l := range strings.SplitSeq(r.Log(), "\n") {
 				if strings.Contains(l, "reload: ") {
 					line = l

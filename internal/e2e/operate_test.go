@@ -60,7 +60,7 @@ func TestOperators(t *testing.T) {
 	if err := r.Signal(syscall.SIGUSR2); err != nil {
 		t.Fatal(err)
 	}
-	r.eventually(20*time.Second, "a dump of goroutines", func() bool { return strings.Contains(r.Log(), "goroutine 1 [") })
+	r.eventually(patience, "a dump of goroutines", func() bool { return strings.Contains(r.Log(), "goroutine 1 [") })
 	r.must(204, "POST", "sys/rotate", nil)
 	if strings.Contains(r.Log(), "rotated the barrier key") {
 		t.Error("the level warn lets info through")
@@ -71,11 +71,11 @@ func TestOperators(t *testing.T) {
 	if err := r.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	r.eventually(20*time.Second, "the level info", func() bool {
+	r.eventually(patience, "the level info", func() bool {
 		return strings.Contains(string(r.must(200, "GET", "sys/loggers", nil).Body), `"core":"info"`)
 	})
 	r.must(204, "POST", "sys/rotate", nil)
-	r.eventually(20*time.Second, "a line of JSON",
+	r.eventually(patience, "a line of JSON",
 		func() bool { return strings.Contains(r.Log(), `"msg":"rotated the barrier key","logger":"core"`) })
 	r.span(spans)
 	if err := r.Stop(); err != nil {
@@ -89,7 +89,7 @@ func TestOperators(t *testing.T) {
 // span waits for the span of a rotation.
 func (r *harness) span(spans <-chan string) {
 	r.t.Helper()
-	for deadline := time.After(20 * time.Second); ; {
+	for deadline := time.After(patience); ; {
 		select {
 		case body := <-spans:
 			body = strings.ReplaceAll(body, `": "`, `":"`) // the spaces of protojson vary from build to build

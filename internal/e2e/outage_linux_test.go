@@ -63,69 +63,76 @@ func bySocket(ctx context.Context, path string) (st storageState, err error) {
 	return st, json.Unmarshal(body, &st)
 }
 
-// noticedWithin bounds the time until every node reports an outage.
-const noticedWithin = 5 * time.Second
-
 // reports checks that every node reports an outage by class, and to a client on its unix socket
-// with the cause, and that requests are refused with the class within two seconds.
+// with the cause, and that requests are refused with the class soon.
 func (f *Cluster) reports(t *testing.T, sockets []string, class, cause, address string) {
 	t.Helper()
 	begun := time.Now()
 	var wg sync.WaitGroup
-	for i, node := range f.Nodes {
+	for i := range f.Nodes {
 		wg.Go(func() {
-			for {
-				h, _, err := node.Health(t.Context())
-				if err == nil && h.StorageFailure == class {
-					break
-				}
-				if time.Since(begun) > noticedWithin {
-					t.Errorf("node %d: health says %q after %s, %v; want %q", i, h.StorageFailure, time.Since(begun), err, class)
+			// A call that meets a deadline on a busy machine is unresponsive until the next one fails.
+			for wrong := "?"; wrong != ""; time.Sleep(20 * time.Millisecond) {
+				if wrong = f.misreports(t, i, sockets[i], class, cause, address); time.Since(begun) > patience {
+					t.Errorf("node %d: %s", i, wrong)
 					return
 				}
-				time.Sleep(20 * time.Millisecond) // the node asks its storage in the background
 			}
-			noticed := time.Since(begun)
-			var st storageState
-			r, err := node.Do(t.Context(), "GET", "sys/seal-status", "", nil)
-			if err != nil || json.Unmarshal(r.Body, &st) != nil || st.Failure.Class != class || st.Failure.Remedy == "" ||
-				address != "" && strings.Contains(string(r.Body), address) {
-				t.Errorf("node %d: seal-status for a stranger: %d %s, %v", i, r.Code, r.Body, err)
+			promised(t, fmt.Sprintf("node %d reports %q", i, class), time.Since(begun), 5*time.Second)
+			for _, method := range []string{"GET", "POST"} {
+				for begun := time.Now(); !f.refuses(t, i, method, class, address); time.Sleep(20 * time.Millisecond) {
+					if time.Since(begun) > patience {
+						t.Errorf("node %d: no refusal of a %s names %q", i, method, class)
+						break
+					}
+				}
 			}
-			if st, err = bySocket(t.Context(), sockets[i]); err != nil || st.Failure.Class != class ||
-				!strings.Contains(st.Failure.Cause, cause) || !strings.Contains(st.Failure.Cause, address) {
-				t.Errorf("node %d: seal-status on the unix socket: %+v, %v; want %q", i, st, err, cause)
-			}
-			f.refusesSoon(t, i, class, address)
-			t.Logf("node %d noticed %q after %s", i, class, noticed.Round(time.Millisecond))
 		})
 	}
 	wg.Wait()
 }
 
-// refusesSoon sends a read and a write, which must be refused with the class.
-func (f *Cluster) refusesSoon(t *testing.T, i int, class, address string) {
+// misreports returns what a node does not report of an outage, or reports otherwise.
+func (f *Cluster) misreports(t *testing.T, i int, socket, class, cause, address string) string {
 	t.Helper()
-	for _, method := range []string{"GET", "POST"} {
-		var body any
-		if method == "POST" {
-			body = `{"data":{"v":"x"}}`
-		}
-		begun := time.Now()
-		r, err := f.Nodes[i].Do(t.Context(), method, "kv/data/outage", f.Root, body)
-		took := time.Since(begun)
-		if method == "GET" && err == nil && r.Code == http.StatusOK {
-			continue // a full storage answers reads while a leader holds its lease
-		}
-		says := string(r.Body)
-		if err != nil || r.Code != http.StatusServiceUnavailable || address != "" && strings.Contains(says, address) ||
-			!strings.Contains(says, class) && !strings.Contains(says, "no space is left in storage") {
-			t.Errorf("node %d: %s: %d %s, %v; want 503 with %q", i, method, r.Code, r.Body, err, class)
-		}
-		if took > 3*time.Second {
-			t.Errorf("node %d: %s was refused after %s", i, method, took)
-		}
+	h, _, err := f.Nodes[i].Health(t.Context())
+	if err != nil || h.StorageFailure != class {
+		return fmt.Sprintf("health says %q, %v; want %q", h.StorageFailure, err, class)
 	}
+	var st storageState
+	r, err := f.Nodes[i].Do(t.Context(), "GET", "sys/seal-status", "", nil)
+	if address != "" && strings.Contains(string(r.Body), address) {
+		t.Errorf("node %d: seal-status shows the address to a stranger: %s", i, r.Body)
+	}
+	if err != nil || json.Unmarshal(r.Body, &st) != nil || st.Failure.Class != class || st.Failure.Remedy == "" {
+		return fmt.Sprintf("seal-status for a stranger: %d %s, %v", r.Code, r.Body, err)
+	}
+	if st, err = bySocket(t.Context(), socket); err != nil || st.Failure.Class != class ||
+		!strings.Contains(st.Failure.Cause, cause) || !strings.Contains(st.Failure.Cause, address) {
+		return fmt.Sprintf("seal-status on the unix socket: %+v, %v; want %q", st, err, cause)
+	}
+	return ""
+}
+
+// refuses sends a request, which must be refused, and returns whether the refusal names the class.
+func (f *Cluster) refuses(t *testing.T, i int, method, class, address string) bool {
+	t.Helper()
+	var body any
+	if method == "POST" {
+		body = `{"data":{"v":"x"}}`
+	}
+	begun := time.Now()
+	r, err := f.Nodes[i].Do(t.Context(), method, "kv/data/outage", f.Root, body)
+	took := time.Since(begun)
+	if method == "GET" && err == nil && r.Code == http.StatusOK {
+		return true // a full storage answers reads while a leader holds its lease
+	}
+	says := string(r.Body)
+	if err != nil || r.Code != http.StatusServiceUnavailable || address != "" && strings.Contains(says, address) {
+		t.Errorf("node %d: %s: %d %s, %v; want 503 with %q", i, method, r.Code, r.Body, err, class)
+	}
+	promised(t, fmt.Sprintf("node %d refuses a %s", i, method), took, 3*time.Second)
+	return strings.Contains(says, class) || strings.Contains(says, "no space is left in storage")
 }
 
 // recovers waits until no node reports an outage, and checks that every node takes a write.
@@ -134,7 +141,7 @@ func (f *Cluster) recovers(t *testing.T) {
 	f.Settled()
 	for i, node := range f.Nodes {
 		// PgBouncer refuses for 15 s after a server that it could not reach.
-		if err := node.Until(40*time.Second, "without an outage", func(h Health, _ int) bool {
+		if err := node.Until(patience, "without an outage", func(h Health, _ int) bool {
 			return h.StorageFailure == ""
 		}); err != nil {
 			t.Error(err)
@@ -152,7 +159,7 @@ func TestOutageOfEtcd(t *testing.T) {
 	t.Parallel()
 	members := etcdtest.StartProcesses(t)
 	stanza, paths := sockets(t, 3, func(int) string {
-		return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n}\n", strings.Join(members.Endpoints, ","))
+		return OnEtcd(members.Endpoints...)
 	})
 	f := NewCluster(t, binary, stanza, 3)
 	f.Begin()
@@ -165,7 +172,7 @@ func TestOutageOfEtcd(t *testing.T) {
 	f.recovers(t)
 
 	client := members.Client()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for _, step := range []func() error{
 		func() error { _, err := client.UserAdd(ctx, "root", etcdtest.RootPassword); return err },
@@ -195,7 +202,7 @@ func TestOutageByCertificate(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{TLS: true, NoSync: true})
 	stanza, paths := sockets(t, 2, func(int) string {
-		return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n  tls_ca_file = %q\n  tls_cert_file = %q\n"+
+		return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n"+lease+"  tls_ca_file = %q\n  tls_cert_file = %q\n"+
 			"  tls_key_file = %q\n}\n", server.Endpoints[0], server.CAFile, server.CertFile, server.KeyFile)
 	})
 	f := NewCluster(t, binary, stanza, 2)
@@ -216,7 +223,7 @@ func TestOutageOfPostgres(t *testing.T) {
 		if i == 2 {
 			url = pgtest.Bouncer(t, database)
 		}
-		return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", url)
+		return OnPostgres(url)
 	})
 	f := NewCluster(t, binary, stanza, 3)
 	f.Begin()
@@ -240,7 +247,7 @@ func TestFrozenEtcdMember(t *testing.T) {
 	t.Parallel()
 	members := etcdtest.StartProcesses(t)
 	f := NewCluster(t, binary, func(int) string {
-		return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n}\n", strings.Join(members.Endpoints, ","))
+		return OnEtcd(members.Endpoints...)
 	}, 3)
 	f.Begin()
 	f.recovers(t)
@@ -258,9 +265,9 @@ func TestFrozenEtcdMember(t *testing.T) {
 		} else if now := f.Settled(); now != leader {
 			t.Errorf("the leadership moved from node %d to %d", leader, now)
 		}
-		t.Logf("%s of etcd was frozen: the slowest request took %s, %d failed", kind, gap.Round(time.Millisecond), failed)
-		if failed > 0 || gap > most {
-			t.Errorf("%s of etcd was frozen: the slowest request took %s, %d failed", kind, gap, failed)
+		promised(t, "the slowest request while "+kind+" of etcd is frozen", gap, most)
+		if failed > 0 {
+			t.Errorf("%s of etcd was frozen: %d requests failed", kind, failed)
 		}
 		f.Settled()
 	}

@@ -16,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/bbolt"
@@ -63,7 +62,7 @@ func TestPowerLoss(t *testing.T) {
 	program := r.Bin
 	r.Bin = traced(t, tracer, program, log)
 	r.mustStart()
-	r.until(30*time.Second, "unsealed under strace", unsealed)
+	r.until(patience, "unsealed under strace", unsealed)
 	begun := len(readTrace(t, log, r.dataFile())) // acknowledgements before it do not count
 	type put struct{ key, value string }
 	var puts []put // with an empty one for each other request
@@ -105,7 +104,7 @@ func TestPowerLoss(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.mustStart()
-		r.until(30*time.Second, "unsealed after a loss of power", unsealed)
+		r.until(patience, "unsealed after a loss of power", unsealed)
 		for _, put := range puts[:min(s.acks, len(puts))] {
 			if put.key != "" {
 				r.mustGet(put.key, put.value)

@@ -123,7 +123,7 @@ func (r *harness) write(ctx context.Context, path string, body []byte) (int, str
 	req.Header.Set("X-Vault-Token", r.root)
 	resp, err := client.Do(req)
 	if err != nil { // the server closed the connection of a request that it refused, before the answer was read
-		if ctx.Err() == nil && strings.Contains(err.Error(), "connection reset") {
+		if ctx.Err() == nil && closedBetween(err) {
 			return 429, "reset"
 		}
 		return 0, err.Error()

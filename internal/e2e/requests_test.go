@@ -85,12 +85,12 @@ func TestBadBodies(t *testing.T) {
 // raw sends one request as it is written, and returns the status.
 func (r *harness) raw(request string) int {
 	r.t.Helper()
-	c, err := net.DialTimeout("tcp", r.Addr, 5*time.Second)
+	c, err := net.DialTimeout("tcp", r.Addr, patience)
 	if err != nil {
 		r.t.Fatalf("%q: %v", request, err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	if _, err := c.Write([]byte(request)); err != nil {
 		r.t.Fatalf("%q: %v", request, err)
 	}
@@ -142,7 +142,7 @@ func TestOddPaths(t *testing.T) {
 
 func (r *harness) unauthenticated(method, path string, body any) Reply {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	defer cancel()
 	reply, err := r.Do(ctx, method, path, "", body)
 	if err != nil {
@@ -278,7 +278,7 @@ func TestUnsealShares(t *testing.T) {
 	for _, key := range out.Keys[2:] {
 		share(key)
 	}
-	r.until(5*time.Second, "unsealed", unsealed)
+	r.until(patience, "unsealed", unsealed)
 }
 
 // TestSealedByHand: who seals means it. The server stays sealed though its seal would open it,
@@ -311,7 +311,7 @@ func TestSealedByHand(t *testing.T) {
 	seal()
 	r.mustStop()
 	r.mustStart()
-	r.until(5*time.Second, "unsealed by a restart", unsealed)
+	r.until(patience, "unsealed by a restart", unsealed)
 	r.mustGet("a", "kept")
 }
 
@@ -324,7 +324,7 @@ func (r *harness) atOnce(n int, method, path string, body any) (won []Reply, los
 	for range n {
 		wg.Go(func() {
 			<-begin
-			ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 			defer cancel()
 			reply, err := r.Do(ctx, method, path, r.root, body)
 			mu.Lock()
@@ -373,7 +373,7 @@ func TestOneWins(t *testing.T) {
 					r.must(200, "PUT", "sys/unseal", map[string]string{"key": s})
 				}
 			}
-			r.until(5*time.Second, "unsealed", unsealed)
+			r.until(patience, "unsealed", unsealed)
 			won, lost = r.atOnce(8, "PUT", rekey+"/init", map[string]int{"secret_shares": 2, "secret_threshold": 2})
 			if len(won) != 1 || len(lost) != 7 || lost[0].Code != 400 || lost[0].Errors() != "rekey already in progress" {
 				t.Fatalf("rekeys: %d started, %v", len(won), lost)

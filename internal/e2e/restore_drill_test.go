@@ -21,11 +21,10 @@ func TestRestoreDrill(t *testing.T) {
 	d := newRestoreDrill(t)
 	for kind, stanza := range map[string]func(t *testing.T) string{
 		"etcd": func(t *testing.T) string {
-			return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n}\n",
-				etcdtest.Start(t, etcdtest.Options{NoSync: true}).Direct[0])
+			return OnEtcd(etcdtest.Start(t, etcdtest.Options{NoSync: true}).Direct[0])
 		},
 		"postgresql": func(t *testing.T) string {
-			return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", pgtest.Start(t).Database(t))
+			return OnPostgres(pgtest.Start(t).Database(t))
 		},
 	} {
 		t.Run(kind, func(t *testing.T) {
@@ -103,7 +102,7 @@ func (d *restoreDrill) restoredInto(t *testing.T, storage string) {
 	reported := func() bool {
 		return strings.Contains(string(r.must(200, "GET", "sys/seals", nil).Body), `has no stanza for seal \"hsm\"`)
 	}
-	r.eventually(awaits, "the list of the seals names the lost one", reported)
+	r.eventually(patience, "the list of the seals names the lost one", reported)
 
 	// The recovery shares of the snapshot's time authorise the removal of the lost seal.
 	_, errs := r.run(2, "", "operator", "seals", "remove", "hsm")

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sealgate/sealgate/internal/storage/postgres/pgtest"
 )
@@ -129,7 +128,7 @@ func TestRestoreWrappedByFewerSeals(t *testing.T) {
 		return strings.Contains(string(reply.Body), `not wrapped by the configured seal \"second\" (static)`) &&
 			strings.Contains(string(reply.Body), "operator seals add second")
 	}
-	r.eventually(20*time.Second, "no warning after it was added", func() bool { return !warns() })
+	r.eventually(patience, "no warning after it was added", func() bool { return !warns() })
 	before := len(r.Log())
 	r.run(0, "", "operator", "snapshot", "restore", file)
 	if err := r.UntilUnsealed(); err != nil {
@@ -138,11 +137,11 @@ func TestRestoreWrappedByFewerSeals(t *testing.T) {
 	if !warns() {
 		t.Errorf("seal-status: %s", r.call("GET", "sys/seal-status", nil).Body)
 	}
-	r.eventually(10*time.Second, "the log says it", func() bool {
+	r.eventually(patience, "the log says it", func() bool {
 		return strings.Contains(r.Log()[before:], "not wrapped by the configured seal")
 	})
 	r.run(0, "", "operator", "seals", "add", "second")
-	r.eventually(20*time.Second, "no warning after it was added again", func() bool { return !warns() })
+	r.eventually(patience, "no warning after it was added again", func() bool { return !warns() })
 }
 
 // TestRestoreMeetsTheAnchor: who empties the storage cannot roll it back by a snapshot. The anchor
@@ -172,7 +171,7 @@ func TestRestoreMeetsTheAnchor(t *testing.T) {
 func (r *harness) acceptsRollback() {
 	r.t.Helper()
 	const option = "-accept-rollback="
-	r.eventually(20*time.Second, "the log names "+option, func() bool { return strings.Contains(r.Log(), option) })
+	r.eventually(patience, "the log names "+option, func() bool { return strings.Contains(r.Log(), option) })
 	if h, code, err := r.Health(r.t.Context()); err != nil || code == 200 {
 		r.t.Errorf("it is active with data that is older than its anchor: %d %+v, %v", code, h, err)
 	}
@@ -199,7 +198,7 @@ func TestLostCommitsUnderARunningServer(t *testing.T) {
 	server := pgtest.Start(t)
 	database := server.Database(t)
 	f := NewCluster(t, binary, func(int) string {
-		return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", database)
+		return OnPostgres(database)
 	}, 1)
 	f.Begin()
 	r := &harness{Server: f.Nodes[0], t: t, root: f.Root}
@@ -217,11 +216,11 @@ func TestLostCommitsUnderARunningServer(t *testing.T) {
 		all = append(all, "TRUNCATE "+table+suffix, "INSERT INTO "+table+suffix+" SELECT * FROM image"+suffix)
 	}
 	pgtest.Exec(t, database, "BEGIN; "+strings.Join(all, "; ")+"; COMMIT")
-	r.eventually(time.Minute, "the alarm", func() bool {
+	r.eventually(patience, "the alarm", func() bool {
 		return strings.Contains(string(r.call("GET", "sys/health", nil).Body), `"storage_lost_commits":true`)
 	})
 	r.logs("ALARM: node: the storage lost commits that it had acknowledged")
-	r.eventually(time.Minute, "the state of the image", func() bool { return r.call("GET", "kv/data/b", nil).Code == 404 })
+	r.eventually(patience, "the state of the image", func() bool { return r.call("GET", "kv/data/b", nil).Code == 404 })
 }
 
 // TestLostAcknowledgedWrites: the database comes back as it was some acknowledged writes ago, such
@@ -231,8 +230,8 @@ func TestLostAcknowledgedWrites(t *testing.T) {
 	server := pgtest.Start(t)
 	database := server.Database(t)
 	f := NewCluster(t, binary, func(int) string {
-		return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\nanchor \"file\" {\n  path = %q\n}\n",
-			database, filepath.Join(t.TempDir(), "anchor.json"))
+		return OnPostgres(database) + fmt.Sprintf("anchor \"file\" {\n  path = %q\n}\n",
+			filepath.Join(t.TempDir(), "anchor.json"))
 	}, 1)
 	f.Begin()
 	r := &harness{Server: f.Nodes[0], t: t, root: f.Root}

@@ -46,7 +46,7 @@ func rewrapped(kind string) func(w *scenarioRun) error {
 
 // awaitRewrap waits for the end of a rewrap.
 func (w *scenarioRun) awaitRewrap() error {
-	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		var r struct{ Data rewrapReply }
 		if err := w.do(200, "GET", "sys/rotate/rewrap", nil, &r); err != nil {
 			return err
@@ -119,7 +119,7 @@ func (f *Cluster) rewrapEnded(t *testing.T) rewrapReply {
 // exact waits until the census is exact.
 func (f *Cluster) exact(t *testing.T) termsReply {
 	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if s := f.keyStatus(t, f.Settled()); s.Exact {
 			return s
 		}
@@ -217,7 +217,7 @@ func TestRewrapOnEtcd(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, etcdtest.Options{NoSync: true})
 	f := NewCluster(t, binary, func(int) string {
-		return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n}\n", c.Direct[0])
+		return OnEtcd(c.Direct[0])
 	}, 3)
 	f.Begin()
 	f.rewraps(t)
@@ -228,7 +228,7 @@ func TestRewrapOnPostgres(t *testing.T) {
 	s := pgtest.Start(t)
 	database := s.Database(t)
 	f := NewShamirCluster(t, binary, func(int) string {
-		return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", database)
+		return OnPostgres(database)
 	}, 2)
 	f.Begin()
 	f.rewraps(t)

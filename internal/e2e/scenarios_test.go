@@ -45,7 +45,7 @@ type scenario struct {
 var errDead = errors.New("the server died")
 
 func (w *scenarioRun) do(want int, method, path string, body, out any) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	r, err := w.harness.Do(ctx, method, path, w.harness.root, body)
 	if err != nil {
@@ -382,7 +382,7 @@ func (w *scenarioRun) changeConfig(change func(string) string) error {
 
 // breaks gives three shares for break-glass, once the seal has failed.
 func (w *scenarioRun) breaks() error {
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		err := w.do(200, "PUT", "sys/break-glass", map[string]string{"key": w.old[0]}, nil)
 		if err == nil {
 			break
@@ -470,7 +470,7 @@ var scenarios = []scenario{
 
 // restored replaces everything by a snapshot of itself.
 func restored(w *scenarioRun) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	archive, err := w.harness.Do(ctx, "GET", "sys/storage/raft/snapshot", w.harness.root, nil)
 	if err != nil {

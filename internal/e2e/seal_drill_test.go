@@ -88,7 +88,7 @@ type drillChange struct {
 func (f *Cluster) changeSeals(node int, what, body, policy string) {
 	f.t.Helper()
 	var c drillChange
-	for deadline := time.Now().Add(time.Minute); !c.Data.Done; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !c.Data.Done; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			f.t.Fatalf("%s %s: %+v", what, body, c.Data)
 		}
@@ -103,7 +103,7 @@ func (f *Cluster) changeSeals(node int, what, body, policy string) {
 func (f *Cluster) wouldAllUnseal(t *testing.T, leader int, policy string) {
 	t.Helper()
 	var last []byte
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		var forecast struct {
 			Data struct {
 				AllNodes bool `json:"all_nodes"`

@@ -94,7 +94,7 @@ func newLossDrill(t *testing.T) *lossDrill {
 	t.Helper()
 	c := etcdtest.Start(t, etcdtest.Options{NoSync: true})
 	d := &lossDrill{t: t, Cluster: NewShamirCluster(t, binary, func(int) string {
-		return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n}\n", c.Direct[0])
+		return OnEtcd(c.Direct[0])
 	}, 3)}
 	var err error
 	if d.token, err = softhsm.Init(filepath.Join(t.TempDir(), "token"), softhsm.Options{}); err != nil {
@@ -160,7 +160,7 @@ func (d *lossDrill) reload(leader int, seal string) {
 			d.t.Fatal(err)
 		}
 	}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		var list struct {
 			Data struct{ Candidates []struct{ Name string } }
 		}

@@ -149,17 +149,17 @@ func (r *harness) livesBySeal(t *testing.T, away, back func()) {
 	name := r.status().Seals[0].Name
 	reply := r.must(400, "PUT", "sys/seals/rotate-key", map[string]string{"name": name})
 	saysAll(t, "a rotation of its key", reply.Errors(), "nothing was changed", "operator seals add")
-	r.until(peerWaits, "proven", would)
+	r.until(patience, "proven", would)
 
 	away()
-	r.until(peerWaits, "reporting the loss", wouldNot)
+	r.until(patience, "reporting the loss", wouldNot)
 	r.failing("unreachable", name)
 	r.mustGet("kept", "yes")
 	reply = r.must(503, "PUT", "sys/rotate/root", nil)
 	saysAll(t, "rotating the root key", reply.Errors(), "nothing was changed", "unreachable")
 	r.move(r.Kill)
 	r.mustStart()
-	r.eventually(peerWaits, "telling why it is sealed", func() bool {
+	r.eventually(patience, "telling why it is sealed", func() bool {
 		st := r.status()
 		return st.Sealed && len(st.Seals) == 1 && st.Seals[0].Class == "unreachable"
 	})

@@ -5,11 +5,7 @@ package e2e
 import (
 	"strings"
 	"testing"
-	"time"
 )
-
-// peerWaits bounds what follows a change of a seal's peer or stanza, on a busy machine.
-const peerWaits = time.Minute
 
 // TestReloadOfAnHSMSeal: SIGHUP makes an unsealed server use the changed stanza of its HSM where
 // that opens the root key, and keep the old one where it does not; it serves on either way, and
@@ -28,13 +24,13 @@ func TestReloadOfAnHSMSeal(t *testing.T) {
 		r.configure(stanza)
 		r.hup()
 		for _, w := range words {
-			r.eventually(peerWaits, "logging "+w, func() bool { return strings.Contains(r.Log()[before:], w) })
+			r.eventually(patience, "logging "+w, func() bool { return strings.Contains(r.Log()[before:], w) })
 		}
 	}
 	reload(strings.Replace(good, "\"root\"", "\"root\"\n  max_parallel = 2", 1),
 		"reload: done")
 	reload(strings.Replace(good, "\"root\"", "\"absent\"", 1), "failed in part", "the seals stay as they are")
-	r.until(peerWaits, "proven by the old stanza", would)
+	r.until(patience, "proven by the old stanza", would)
 	r.must(204, "PUT", "sys/rotate/root", nil)
 	reload(good, "reload: done")
 	r.must(204, "PUT", "sys/rotate/root", nil)

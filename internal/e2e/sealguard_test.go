@@ -51,7 +51,7 @@ func TestKeysOfSealsAndMountsStayApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.again()
-	r.until(awaits, "unsealed by the seal that is left", unsealed)
+	r.until(patience, "unsealed by the seal that is left", unsealed)
 	reply = r.must(400, "POST", "sys/managed-keys/pkcs11/root", cipher("root"))
 	saysAll(t, "the key of a seal that was removed", reply.Errors(), "one of a seal")
 	reply = r.must(200, "GET", "sys/seals", nil)

@@ -45,7 +45,7 @@ func TestSlowConnections(t *testing.T) {
 	r.mustPut("a", "1")
 	r.mustGet("a", "1")
 	for i, c := range slow {
-		if err := c.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
 		if text, err := io.ReadAll(c); err != nil && !strings.Contains(err.Error(), "reset") {

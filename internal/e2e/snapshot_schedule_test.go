@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // scheduleState is what a schedule did last.
@@ -69,7 +68,6 @@ snapshot "gone" {
 	r.mustStart()
 	r.mustInit()
 	r.mustPut("a", "kept")
-	const patience = time.Minute
 	r.eventually(patience, "a verified snapshot and a failed one", func() bool {
 		all := r.schedules()
 		return all["often"].Verified != "" && all["gone"].Failing != ""

@@ -3,7 +3,6 @@ package e2e
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestStartWithoutItsStorage: a node whose etcd is unavailable starts, says why it is sealed, and
@@ -31,7 +30,7 @@ func TestStartWithoutItsStorage(t *testing.T) {
 		t.Errorf("the log does not name the cause:\n%s", node.Log())
 	}
 	ways[0].Up(t)
-	err := node.Until(30*time.Second, "unsealed", func(h Health, _ int) bool { return !h.Sealed })
+	err := node.Until(patience, "unsealed", func(h Health, _ int) bool { return !h.Sealed })
 	if err != nil {
 		t.Errorf("%v\n%s", err, node.Log())
 	}

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +22,7 @@ func (r *harness) exits(words ...string) {
 	if err := r.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	code, err := r.Wait(30 * time.Second)
+	code, err := r.Wait(patience)
 	if err != nil || code != 1 {
 		r.t.Fatalf("exit code %d, %v; want 1\n%s", code, err, r.Log())
 	}
@@ -95,7 +94,7 @@ func TestStorageTruncated(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.mustStart()
-	r.until(5*time.Second, "unsealed", unsealed)
+	r.until(patience, "unsealed", unsealed)
 	r.mustGet("39", strings.Repeat("long ", 400))
 }
 
@@ -116,7 +115,7 @@ func TestFlippedByte(t *testing.T) {
 	}
 	r.damage(whole, "victim-entry", "other-victim")
 	r.mustStart()
-	r.until(5*time.Second, "unsealed", unsealed)
+	r.until(patience, "unsealed", unsealed)
 	reply := r.call("GET", "kv/victim-entry", nil)
 	if reply.Code != 500 {
 		t.Errorf("reading the damaged entry: %d %s", reply.Code, reply.Body)
@@ -136,7 +135,7 @@ func TestFlippedByte(t *testing.T) {
 		r.damage(whole, entry)
 		before := len(r.Log())
 		r.mustStart()
-		r.eventually(10*time.Second, "logging what is damaged: "+entry, func() bool {
+		r.eventually(patience, "logging what is damaged: "+entry, func() bool {
 			return strings.Contains(r.Log()[before:], entry)
 		})
 		if _, code, err := r.Health(t.Context()); err != nil || code == 200 {
@@ -153,7 +152,7 @@ func TestFlippedByte(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.mustStart()
-	r.until(5*time.Second, "unsealed", unsealed)
+	r.until(patience, "unsealed", unsealed)
 	r.mustGet("victim-entry", "value of victim-entry")
 }
 
@@ -308,7 +307,7 @@ func TestFullDisk(t *testing.T) {
 						t.Fatal(err)
 					}
 					r.mustStart()
-					r.until(10*time.Second, "unsealed on a full disk", unsealed)
+					r.until(patience, "unsealed on a full disk", unsealed)
 					r.readAll(t, acked)
 				}
 				d.room(t, r)
@@ -320,7 +319,7 @@ func TestFullDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.mustStart()
-			r.until(10*time.Second, "unsealed", unsealed)
+			r.until(patience, "unsealed", unsealed)
 			r.readAll(t, acked)
 			r.mustGet("after", "round 1")
 		})
@@ -337,7 +336,7 @@ func (r *harness) writeUntilFull(t *testing.T, round int, acked map[string]strin
 				t.Fatal("the disk does not fill")
 			}
 			key, value := fmt.Sprintf("r%d-%d-%d", round, size, i), strings.Repeat("v", size)
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			reply, err := r.Do(ctx, "PUT", "kv/"+key, r.root, map[string]string{"v": value})
 			cancel()
 			switch {

@@ -148,7 +148,7 @@ func (r *harness) startTLS(a *authority) {
 		r.t.Fatal(err)
 	}
 	c := a.browser()
-	r.eventually(20*time.Second, "answering by TLS", func() bool { _, err := serial(c, r.Addr); return err == nil })
+	r.eventually(patience, "answering by TLS", func() bool { _, err := serial(c, r.Addr); return err == nil })
 }
 
 // TestCertificateReload changes the certificate under open connections. A broken one changes
@@ -171,7 +171,7 @@ func TestCertificateReload(t *testing.T) {
 	}
 	write(a.issue(200, false))
 	r.reload()
-	r.eventually(5*time.Second, "answering with the new certificate", func() bool { return is(a.browser(), 200) })
+	r.eventually(patience, "answering with the new certificate", func() bool { return is(a.browser(), 200) })
 	if !is(old, 100) {
 		t.Error("the open connection was closed")
 	}
@@ -181,7 +181,7 @@ func TestCertificateReload(t *testing.T) {
 		errors := strings.Count(r.Log(), "keeps its old certificate")
 		write(bad[0], bad[1])
 		r.reload()
-		r.eventually(5*time.Second, "reporting that it stays",
+		r.eventually(patience, "reporting that it stays",
 			func() bool { return strings.Count(r.Log(), "keeps its old certificate") > errors })
 		if !is(a.browser(), 200) {
 			t.Error("a broken certificate took effect")
@@ -225,7 +225,7 @@ func TestClientCertificates(t *testing.T) {
 			if err := r.Start(); err != nil {
 				t.Fatal(err)
 			}
-			r.eventually(20*time.Second, "answering", func() bool { _, err := serial(good, r.Addr); return err == nil })
+			r.eventually(patience, "answering", func() bool { _, err := serial(good, r.Addr); return err == nil })
 			for who, c := range map[string]struct {
 				client *http.Client
 				in     bool
@@ -323,11 +323,11 @@ func TestStopUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	r.eventually(20*time.Second, "writing", func() bool { return writes.Load() > 200 })
+	r.eventually(patience, "writing", func() bool { return writes.Load() > 200 })
 	if err := r.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	code, err := r.Wait(15 * time.Second)
+	code, err := r.Wait(patience)
 	if err != nil || code != 0 {
 		t.Errorf("exit code %d, %v", code, err)
 	}
@@ -337,7 +337,7 @@ func TestStopUnderLoad(t *testing.T) {
 		t.Error(p)
 	}
 	r.mustStart()
-	r.until(5*time.Second, "unsealed", unsealed)
+	r.until(patience, "unsealed", unsealed)
 	acked.Range(func(key, _ any) bool {
 		r.mustGet(key.(string), "x")
 		return true

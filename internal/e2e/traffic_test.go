@@ -72,7 +72,7 @@ func (l *traffic) once(ctx context.Context, key, value string) {
 func (l *traffic) goesOn(n int64) {
 	l.harness.t.Helper()
 	from := l.n.Load()
-	l.harness.eventually(20*time.Second, fmt.Sprintf("serving %d more requests", n),
+	l.harness.eventually(patience, fmt.Sprintf("serving %d more requests", n),
 		func() bool { return l.n.Load() >= from+n })
 }
 

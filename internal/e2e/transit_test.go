@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sealgate/sealgate/internal/testkit/openbao"
 )
@@ -76,9 +75,6 @@ func (p *transitHarness) versions() string {
 	}
 	return strings.Join(out, " ")
 }
-
-// patience bounds what takes seconds on an idle machine.
-const patience = time.Minute
 
 // TestTransitSeal covers the life of a server with that seal: it unseals after a kill, keeps
 // serving while the other server is down, unresponsive or sealed, follows key rotation and token

@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 )
 
 // wrongShare has the form of a share, and is none.
@@ -364,7 +363,7 @@ func TestTrap28RecoveryModeIsBare(t *testing.T) {
 		t.Fatal(err)
 	}
 	const path = "sys/generate-recovery-token/"
-	r.eventually(20*time.Second, "answering", func() bool {
+	r.eventually(patience, "answering", func() bool {
 		_, err := r.Do(t.Context(), "GET", path+"attempt", "", nil)
 		return err == nil
 	})

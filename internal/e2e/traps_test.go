@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // Vault's protocol has about forty rules. Each has a test here, named by its number, that says what
@@ -68,7 +67,7 @@ func (s *trapHarness) enterAlone(t *testing.T) *harness {
 	t.Cleanup(func() {
 		defer s.ceremony.Unlock()
 		for _, path := range paths {
-			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			reply, err := r.Do(ctx, "DELETE", path, s.root, nil)
 			cancel()
 			if err != nil || reply.Code != 204 {
@@ -160,7 +159,7 @@ func (r *harness) tokenFor(policy, rules string) string {
 // send is a request with headers; what comes back is whole.
 func (r *harness) send(method, path, body string, headers ...string) (Reply, http.Header) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, r.URL()+"/v1/"+path, strings.NewReader(body))
 	if err != nil {

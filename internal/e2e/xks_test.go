@@ -126,7 +126,7 @@ func (a *awsKMS) body(operation string, members map[string]any) []byte {
 
 func (a *awsKMS) do(path, operation string, members map[string]any) xksReply {
 	a.t.Helper()
-	ctx, cancel := context.WithTimeout(a.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(a.t.Context(), patience)
 	defer cancel()
 	reply, err := a.send(a.signed(ctx, path, a.body(operation, members)))
 	if err != nil {
@@ -455,7 +455,7 @@ func TestXKSWithoutAudit(t *testing.T) {
 		}
 	}
 	r.hup()
-	r.eventually(20*time.Second, "the full disk is met", func() bool { return a.encrypt("orders", "x").Code != 200 })
+	r.eventually(patience, "the full disk is met", func() bool { return a.encrypt("orders", "x").Code != 200 })
 	reply := a.encrypt("orders", "x")
 	a.want("disk full", reply, 400, "InvalidStateException")
 	if reply.Body["ciphertext"] != nil {

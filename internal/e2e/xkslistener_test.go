@@ -86,7 +86,7 @@ func TestXKSListener(t *testing.T) {
 	write(101)
 	r.hup()
 	dialer := &tls.Dialer{Config: &tls.Config{RootCAs: ca.pool}}
-	r.eventually(20*time.Second, "the new certificate is served", func() bool {
+	r.eventually(patience, "the new certificate is served", func() bool {
 		c, err := dialer.DialContext(t.Context(), "tcp", addr)
 		if err != nil {
 			return false

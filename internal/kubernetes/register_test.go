@@ -80,7 +80,7 @@ func (p *pods) has(want map[string]string) bool {
 // until waits for calls until the labels are these.
 func (p *pods) until(t *testing.T, want map[string]string) {
 	t.Helper()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(time.Minute)
 	for !p.has(want) {
 		select {
 		case <-p.changed:

@@ -51,7 +51,7 @@ func TestExhaustedDescriptors(t *testing.T) {
 	const request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 	exchange := func(c net.Conn) string {
 		t.Helper()
-		if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.Write([]byte(request)); err != nil {

@@ -39,7 +39,7 @@ func manager(t *testing.T, address string) func() string {
 	return func() string {
 		t.Helper()
 		buf := make([]byte, 4096)
-		if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		n, err := c.Read(buf)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/testkit"
 	"github.com/sealgate/sealgate/seals"
 	"github.com/sealgate/sealgate/seals/pkcs11"
 )
@@ -32,18 +33,23 @@ func hostile(t *testing.T, how string) *pkcs11.Wrapper {
 	return w.(*pkcs11.Wrapper)
 }
 
-// TestHangingHSMIsReportedSoon: init and start learn of it within 4 s, and a stop takes at most 3
-// s.
+// TestHangingHSMIsReportedSoon: init and start learn of it within 4 s, and a stop takes at most 3 s
+// where nothing else runs.
 func TestHangingHSMIsReportedSoon(t *testing.T) {
 	w := hostile(t, "hang")
 	start := time.Now()
 	_, err := w.Encrypt(t.Context(), []byte("root key"))
-	if took := time.Since(start); seals.ClassOf(err) != seals.Unreachable || took > 4*time.Second {
-		t.Errorf("%v after %s; want Unreachable within 4 s", err, took)
+	took := time.Since(start)
+	testkit.AtMost(t, "the report of a hanging HSM, in seconds", took.Seconds(), 4)
+	if seals.ClassOf(err) != seals.Unreachable || took > time.Minute/2 {
+		t.Errorf("%v after %s; want Unreachable", err, took)
 	}
 	start = time.Now()
-	if err := w.Close(); err != nil || time.Since(start) > 3*time.Second {
-		t.Errorf("Close: %v after %s; want none within 3 s", err, time.Since(start))
+	err = w.Close()
+	took = time.Since(start)
+	testkit.AtMost(t, "closing a hanging HSM, in seconds", took.Seconds(), 3)
+	if err != nil || took > time.Minute/2 {
+		t.Errorf("Close: %v after %s", err, took)
 	}
 }
 

@@ -162,7 +162,7 @@ func (f *testCluster) add(store storage.Store, change ...func(*api.Config)) *tes
 // leader waits for the node that leads.
 func (f *testCluster) leader() *testNode {
 	f.t.Helper()
-	for range 4000 {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		for _, n := range f.nodes {
 			if l := n.node.Cluster().Leader(); l != nil && l.Self {
 				if a, err := n.node.Role(); err == nil && !a.Standby() && a.Held() == nil {
@@ -170,7 +170,6 @@ func (f *testCluster) leader() *testNode {
 				}
 			}
 		}
-		time.Sleep(time.Millisecond)
 	}
 	f.t.Fatal("no leader")
 	return nil
@@ -180,7 +179,7 @@ func (f *testCluster) leader() *testNode {
 // standbys.
 func (f *testCluster) settled() (leader *testNode, standbys []*testNode) {
 	f.t.Helper()
-	for range 4000 {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		leader, standbys = f.leader(), nil
 		for _, n := range f.nodes {
 			l := n.node.Cluster().Leader()
@@ -192,7 +191,6 @@ func (f *testCluster) settled() (leader *testNode, standbys []*testNode) {
 		if len(standbys) == len(f.nodes)-1 {
 			return leader, standbys
 		}
-		time.Sleep(time.Millisecond)
 	}
 	f.t.Fatal("the cluster does not settle")
 	return nil, nil

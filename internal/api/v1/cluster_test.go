@@ -19,6 +19,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/ha"
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 func TestStandbyAnswersReadsAndForwardsTheRest(t *testing.T) {
@@ -254,18 +255,15 @@ func TestClusterStatus(t *testing.T) {
 		l["leader_cluster_address"] == nil {
 		t.Errorf("sys/leader of a standby: %v", l)
 	}
-	for range 2000 {
-		nodes := s.answer("GET", "sys/ha-status", "")["data"].(map[string]any)["nodes"].([]any)
-		if len(nodes) == 3 {
-			first, second := nodes[0].(map[string]any), nodes[1].(map[string]any)
-			if first["active_node"] != true || first["last_echo"] != nil || second["active_node"] != false ||
-				second["last_echo"] == nil ||
-				first["api_address"] != leader.url {
-				t.Errorf("ha-status: %v", nodes)
-			}
-			break
-		}
-		time.Sleep(time.Millisecond)
+	var nodes []any
+	testkit.Eventually(t, "the status names three nodes", func() bool {
+		nodes = s.answer("GET", "sys/ha-status", "")["data"].(map[string]any)["nodes"].([]any)
+		return len(nodes) == 3
+	})
+	one, two := nodes[0].(map[string]any), nodes[1].(map[string]any)
+	if one["active_node"] != true || one["last_echo"] != nil || two["active_node"] != false || two["last_echo"] == nil ||
+		one["api_address"] != leader.url {
+		t.Errorf("ha-status: %v", nodes)
 	}
 	if code, text := s.do("GET", "sys/seal-status", ""); code != 200 || !strings.Contains(text, `"sealed":false`) {
 		t.Errorf("seal-status of a standby: %d %s", code, text)

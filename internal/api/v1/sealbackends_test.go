@@ -88,7 +88,7 @@ func TestDoomedKey(t *testing.T) {
 	seal.Wrapper = doomed{seal.Wrapper}
 	w := newHarness(t, seal)
 	w.init(`{"recovery_shares":1,"recovery_threshold":1}`)
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(w.do("GET", "sys/health", "").Body.String(),
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(w.do("GET", "sys/health", "").Body.String(),
 		`"seal_key_deletion":"2031-02-03T04:05:06Z"`); {
 		if time.Now().After(deadline) {
 			t.Fatal(w.do("GET", "sys/health", "").Body)
@@ -130,7 +130,7 @@ func TestDetailsOfSealsAreNotForStrangers(t *testing.T) {
 	seal.Wrapper = doomed{seal.Wrapper}
 	w := newHarness(t, seal)
 	w.init(`{"recovery_shares":1,"recovery_threshold":1}`)
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(w.do("GET", "sys/health", "").Body.String(),
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(w.do("GET", "sys/health", "").Body.String(),
 		`"seal_key_deletion"`); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the key's state is not known")

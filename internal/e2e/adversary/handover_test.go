@@ -103,7 +103,7 @@ func (w *wiretap) handOver(generation uint64, old *seals.Secret) []byte {
 // announced waits until the leader knows every standby.
 func (w *wiretap) announced() {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	for ctx.Err() == nil {
 		var out struct {
@@ -147,7 +147,7 @@ func TestNewRootKeyReachesStandbys(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, etcdtest.Options{Members: 1, NoSync: true})
 	w := &wiretap{t: t, etcd: c.Client(), Cluster: e2e.NewShamirCluster(t, binary, func(int) string {
-		return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n  path = \"sealgate/\"\n}\n", c.Endpoints[0])
+		return e2e.OnEtcd(c.Endpoints[0])
 	}, 3)}
 	w.Begin()
 	secret := func(what string, generation uint64, old, root *seals.Secret) {

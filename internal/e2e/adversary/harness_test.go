@@ -77,10 +77,9 @@ func newTargetBuilt(t *testing.T, binary, seal, more string, shares int) *target
 	a := &target{
 		Server: &e2e.Server{Bin: binary, Dir: t.TempDir(), Addr: addr}, t: t, etcd: cluster.Client(),
 	}
-	config := fmt.Sprintf("storage \"etcd\" {\n  address = %q\n  path = \"sealgate/\"\n}\nlistener \"tcp\" "+
-		"{\n  address = %q\n"+
+	config := e2e.OnEtcd(cluster.Endpoints[0]) + fmt.Sprintf("listener \"tcp\" {\n  address = %q\n"+
 		"  tls_disable = true\n}\napi_addr = \"http://%s\"\ncluster_addr = \"https://%s\"\n%s%s",
-		cluster.Endpoints[0], addr, addr, peers, seal, more)
+		addr, addr, peers, seal, more)
 	if err := a.WriteConfig(config); err != nil {
 		t.Fatal(err)
 	}

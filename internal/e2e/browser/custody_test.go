@@ -1,7 +1,6 @@
 package browser
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -16,7 +15,7 @@ func TestCustodiansRekeyWhileTheLeaderDies(t *testing.T) {
 	t.Parallel()
 	store := etcdtest.Start(t, etcdtest.Options{NoSync: true})
 	c := e2e.NewCluster(t, binary, func(int) string {
-		return fmt.Sprintf("ui = true\nstorage \"etcd\" {\n  address = %q\n}\n", store.Direct[0])
+		return "ui = true\n" + e2e.OnEtcd(store.Direct[0])
 	}, 3)
 	c.Begin()
 	browser := newBrowser(t)

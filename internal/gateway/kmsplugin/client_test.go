@@ -127,7 +127,7 @@ func newClient(t *testing.T, addresses []string, ca *cluster) *Client {
 
 func roundTrip(t *testing.T, c *Client) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // a node that hangs may take half of it
 	defer cancel()
 	p, err := c.Newest(ctx)
 	if err != nil {

@@ -157,7 +157,7 @@ func newPlugin(t *testing.T, o Options) *plugin {
 	served := make(chan error, 1)
 	go func() { served <- p.server.Serve() }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := errors.Join(p.server.Shutdown(ctx), <-served); err != nil {
 			t.Error(err)
