@@ -24,7 +24,7 @@ func TestVaultRS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	manifest := filepath.Join(clientsDir, "vaultrs", "Cargo.toml")
 	if out, err := exec.CommandContext(ctx, "cargo", "build", "--quiet", "--locked", "--manifest-path", manifest,

@@ -50,6 +50,7 @@ func etcdClusterWithToken(t *testing.T) *Cluster {
 const hsmStanza = "seal \"pkcs11\" \"hsm\" {\n  key_label = \"root\"\n  generate_key = true\n}\n"
 
 func TestClusterOnEtcd(t *testing.T) {
+	t.Parallel()
 	f, ways := etcdCluster(t, 3)
 	f.Begin()
 	f.lives(t)
@@ -59,6 +60,7 @@ func TestClusterOnEtcd(t *testing.T) {
 }
 
 func TestClusterOnPostgres(t *testing.T) {
+	t.Parallel()
 	s := pgtest.Start(t)
 	database := s.Database(t)
 	var ways []*pgtest.Proxy

@@ -38,7 +38,7 @@ func lost(t testing.TB, l storage.Leadership) {
 func TestLateCommit(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
-	a, proxy := behindProxy(t, url, Options{Lease: lease, CallTimeout: patience, OutageTimeout: patience})
+	a, proxy := behindProxy(t, url, Options{Lease: lease, CallTimeout: patience})
 	b := open(t, Options{URL: url, Lease: lease})
 	put(t, a, "k", "before")
 	first := campaign(t, a, "a")

@@ -76,6 +76,9 @@ func storageError(doing string, err error) error {
 	if err == nil || settled(err) {
 		return err
 	}
+	if errors.Is(err, context.Canceled) { // by whileItHelps: the outage has lasted
+		err = context.DeadlineExceeded
+	}
 	state := sqlState(err)
 	switch {
 	case state == stateDiskFull:

@@ -157,6 +157,17 @@ func TestUnresponsive(t *testing.T) {
 	holds(t, s, "k", "x")
 }
 
+// TestCallThatAnOutageEnds: the store cancels a call when an outage has lasted. That is a failure
+// of the storage, not the caller's end.
+func TestCallThatAnOutageEnds(t *testing.T) {
+	t.Parallel()
+	err := storageError("reading an entry", fmt.Errorf("connecting: %w", context.Canceled))
+	wantError(t, err, storage.ErrUnavailable, "does not respond in time")
+	if class := storage.ClassOf(err); class != storage.Unresponsive || errors.Is(err, context.Canceled) {
+		t.Errorf("%v, class %q", err, class)
+	}
+}
+
 // TestReadsWaitForCertainty: a caller that did not learn of a commit's end reads what it came to,
 // not what was before.
 func TestReadsWaitForCertainty(t *testing.T) {

@@ -36,9 +36,10 @@ const (
 	longLease = 20 * time.Second // one that does not end in a test
 )
 
-// open opens a store that the test's end closes.
+// open opens a store that the test's end closes. Its calls wait through an outage.
 func open(t testing.TB, o Options) *Store {
 	t.Helper()
+	o.OutageTimeout = patience
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	s, err := Open(ctx, o)
