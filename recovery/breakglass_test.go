@@ -58,7 +58,7 @@ func TestBreakGlassOpensForItsQuorumAlone(t *testing.T) {
 	if _, err := stored.Open(otherKey); !errors.Is(err, ErrBreakGlassForged) {
 		t.Errorf("the key of another quorum: %v", err)
 	}
-	// Who writes the storage knows the public key, and nothing of the shares.
+	// An attacker who writes the storage knows the public key, and nothing of the shares.
 	writer := set.Public()
 	writer.RecordKey = NewSecret(make([]byte, SeedLen))
 	forged, err := SealBreakGlass(NewSecret(make([]byte, 32)), "cluster-1", 4, writer)

@@ -232,8 +232,8 @@ func TestGroupsDoNotWait(t *testing.T) {
 	})
 }
 
-// TestGroupsAreAuthentic: who writes the storage cannot change the policy of a record with groups,
-// neither against the parts nor against the root tag.
+// TestGroupsAreAuthentic: an attacker who writes the storage cannot change the policy of a record
+// with groups, neither against the parts nor against the root tag.
 func TestGroupsAreAuthentic(t *testing.T) {
 	s, _, _ := newGroupSet(t, "2 of (any(a, b), c, d)")
 	s.opts.AllowPolicyChange = true // the configuration's own check is another test's

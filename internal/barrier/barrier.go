@@ -29,7 +29,7 @@ type Barrier struct {
 	doubt  atomic.Uint32 // the term whose stored count was lower than the truth, or unreadable; 0: none
 
 	// writing is held for reading by whatever commits entries, from the moment at which it chooses the
-	// term. Who holds it for writing knows that no commit is in progress. It is locked before change.
+	// term. While it is held for writing, no commit is in progress. It is locked before change.
 	writing sync.RWMutex
 	census  census
 	outside func(key string) bool // no entry of the barrier; nil: all are

@@ -29,8 +29,8 @@ func testReply() *RekeyResult {
 	}
 }
 
-// TestKeptAnswerIsItsHoldersAlone: who can read behind the barrier sees no new share, and no other
-// share or nonce opens the answer.
+// TestKeptAnswerIsItsHoldersAlone: a client that can read behind the barrier sees no new share, and
+// no other share or nonce opens the answer.
 func TestKeptAnswerIsItsHoldersAlone(t *testing.T) {
 	t.Parallel()
 	set, shares := testShares(t)

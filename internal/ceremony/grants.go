@@ -21,10 +21,10 @@ const GrantTime = 10 * time.Minute
 // quorum of shares. The token starts a ceremony of that purpose; with the last share it has a
 // grant, for one use.
 //
-// A grant is in the memory of the node that took the last share, and not in the storage: who writes
-// the storage could put a used one back. It ends with its use, after [GrantTime], when the node
-// seals or stops leading, and when the share set is replaced. The ceremony's record in the
-// transcript stays.
+// A grant is in the memory of the node that took the last share, and not in the storage: an
+// attacker who writes the storage could put a used one back. It ends with its use, after
+// [GrantTime], when the node seals or stops leading, and when the share set is replaced. The
+// ceremony's record in the transcript stays.
 //
 // A grant for the seals is for one change, which the ceremony describes: see [Subject].
 type Grants struct {

@@ -110,8 +110,8 @@ func (m *Manager) record(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx
 // clockSkew is how far the clocks of two nodes may differ.
 const clockSkew = time.Hour
 
-// checkNotEnded refuses to complete a ceremony that has ended already: who writes the storage can
-// put back one that lacks a share, and its last share alone would authorise again.
+// checkNotEnded refuses to complete a ceremony that has ended already: an attacker who writes the
+// storage can put back one that lacks a share, and its last share alone would authorise again.
 func (m *Manager) checkNotEnded(ctx context.Context, b *barrier.Barrier, head transcript.Head,
 	c *recovery.Ceremony) error {
 	for seq := head.Seq; seq > 0; seq-- {

@@ -155,7 +155,7 @@ func breakGlassEnrollCommand(b *base) *command {
 	return enrolmentCommand(b, "enroll", "enrolment", "Enroll the holders of the recovery shares for break-glass",
 		`Enrolls the holders of the recovery shares, so that a quorum of their shares can decrypt: it unseals the server
 when every seal is lost. Without the enrolment the data is lost with the seals. From then on the shares are as
-valuable as the seals: who has a quorum of them and a copy of the storage reads all data.`)
+valuable as the seals: a quorum of them and a copy of the storage suffice to read all data.`)
 }
 
 func breakGlassRemoveCommand(b *base) *command {

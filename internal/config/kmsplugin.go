@@ -118,7 +118,8 @@ func (d *decoder) checkPlugin(p *KMSPlugin) {
 		case err != nil || u.Host == "" || u.Path != "" && u.Path != "/" || u.User != nil:
 			d.fail(p.Pos, "an address is not of the form https://10.0.0.1:8200")
 		case u.Scheme == "http":
-			d.note(p.Pos, "address", true, "the address is without TLS: who is on the network reads the seeds of all objects")
+			d.note(p.Pos, "address", true, "the address is without TLS: an attacker on the network reads the "+
+				"seeds of all objects")
 		case u.Scheme != "https":
 			d.fail(p.Pos, "an address has the scheme %s: use https", short(u.Scheme))
 		}

@@ -66,8 +66,8 @@ func (s *Signer) take(next *view, err error) {
 	s.count.Store(int64(len(next.todo)))
 }
 
-// walk visits the records of the chain backwards from a head, until visit returns false. Each record
-// is the one that the head, or the record after it, has the hash of.
+// walk visits the records of the chain backwards from a head, until visit returns false. Each
+// record is the one that the head, or the record after it, has the hash of.
 func (s *Signer) walk(ctx context.Context, head transcript.Head, visit func(*transcript.Signed) bool) error {
 	for head.Seq > 0 {
 		r, err := ceremony.Record(ctx, s.Barrier, head.Seq)
@@ -176,7 +176,10 @@ func (s *Signer) reserve(ctx context.Context, doc *document) error {
 		if err != nil {
 			return err
 		}
-		if slices.ContainsFunc(have, func(r device.Reserved) bool { return r.Type == want.Type && r.Identity == want.Identity }) {
+		if slices.ContainsFunc(have, func(r device.Reserved) bool {
+			return r.Type == want.Type &&
+				r.Identity == want.Identity
+		}) {
 			continue
 		}
 		op, err := want.Op()

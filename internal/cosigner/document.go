@@ -21,8 +21,8 @@ const pathSetting = "core/transcript/signer"
 
 const settingVersion = 1
 
-// maxEnded is how many former keys a setting keeps, so that what they did not sign in time can still
-// be signed.
+// maxEnded is how many former keys a setting keeps, so that what they did not sign in time can
+// still be signed.
 const maxEnded = 8
 
 // document is the setting:

@@ -97,8 +97,8 @@ func typeOf(key string) string {
 	return kind
 }
 
-// Set has a managed key, "<type>/<name>", sign from now on, once it has made a signature. The change
-// is a record of the transcript.
+// Set has a managed key, "<type>/<name>", sign from now on, once it has made a signature. The
+// change is a record of the transcript.
 func (s *Signer) Set(ctx context.Context, key string, by ceremony.Starter) error {
 	if err := s.allowed(ctx, key); err != nil {
 		return err
@@ -137,7 +137,8 @@ func (s *Signer) allowed(ctx context.Context, key string) error {
 	case err != nil:
 		return err
 	case !ok:
-		return fault.New(fault.Invalid, "no managed key is named %q: give it as <type>/<name>, as below sys/managed-keys", key)
+		return fault.New(fault.Invalid, "no managed key is named %q: give it as <type>/<name>, as below sys/managed-keys",
+			key)
 	case !slices.Contains(e.Usages, device.Sign):
 		return fault.New(fault.Invalid, "the managed key %s may not be used to sign: add sign to its usages", key)
 	case e.AnyMount:
@@ -153,8 +154,8 @@ func (s *Signer) allowed(ctx context.Context, key string) error {
 	return nil
 }
 
-// try takes the key of a managed key, and makes a signature with it: of the record 0, which does not
-// exist.
+// try takes the key of a managed key, and makes a signature with it: of the record 0, which does
+// not exist.
 func (s *Signer) try(ctx context.Context, key string) (*signer, error) {
 	c, err := s.Devices.ForTranscript(key).Adopt(ctx, device.Managed, key)
 	if err != nil {
@@ -212,8 +213,9 @@ func (s *Signer) sign(ctx context.Context, u unsigned) (transcript.CoSignature, 
 	}
 	if print, err := cosign.Verify(u.head, out); err != nil || print != u.key.fingerprint {
 		err = seals.Fail(seals.Corrupt, errors.Join(errWrong, err), "check the device")
-		return none, fault.Wrap(err, fault.Unavailable, "the signature that the managed key %s made does not verify, and was "+
-			"dropped: check the device", u.key.Key)
+		return none,
+			fault.Wrap(err, fault.Unavailable, "the signature that the managed key %s made does not verify, and was "+
+				"dropped: check the device", u.key.Key)
 	}
 	return out, nil
 }

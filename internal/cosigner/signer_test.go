@@ -106,8 +106,8 @@ func TestSignerRefuses(t *testing.T) {
 	refused("no devices", "emulator/notary", "no devices", fault.Invalid)
 }
 
-// TestSignerOutage: while the device is unavailable ceremonies end, and what is missing is known; the
-// next leader signs it from the storage.
+// TestSignerOutage: while the device is unavailable ceremonies end, and what is missing is known;
+// the next leader signs it from the storage.
 func TestSignerOutage(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
@@ -193,8 +193,8 @@ func TestSignerStaysItself(t *testing.T) {
 	}
 }
 
-// TestSignerIsNotExchanged acts as one who writes the storage: he puts back, exchanges or removes the
-// setting, and the reservation.
+// TestSignerIsNotExchanged acts as one who writes the storage: he puts back, exchanges or removes
+// the setting, and the reservation.
 func TestSignerIsNotExchanged(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

@@ -214,7 +214,7 @@ func (c *xksCheck) certificate() {
 func (c *xksCheck) clock(date string) {
 	at, err := http.ParseTime(date)
 	if err != nil {
-		c.add(Warning, "the answer has no Date, so that the clocks cannot be compared", "compare them by hand")
+		c.add(Warning, "the answer has no Date, so that the clocks cannot be compared", "compare them yourself")
 		return
 	}
 	skew := c.Now().Sub(at).Abs()

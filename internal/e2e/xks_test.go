@@ -501,8 +501,8 @@ func TestXKSCredentialsRotateUnderLoad(t *testing.T) {
 	}
 }
 
-// TestXKSPoliciesAreTheAuthors: who may configure stores does not reach keys by it that its own
-// policies do not allow.
+// TestXKSPoliciesAreTheAuthors: a client that may configure stores does not reach keys by it that
+// its own policies do not allow.
 func TestXKSPoliciesAreTheAuthors(t *testing.T) {
 	t.Parallel()
 	r, _ := newXKS(t, sharedXKS)

@@ -22,7 +22,7 @@ type Opener interface {
 
 // Named is a key as a protocol beside the transit API uses it: it encrypts and decrypts raw bytes,
 // and the caller keeps the version's number. It is a snapshot: open it for each request, which
-// costs a look-up in memory, so that a rotation, a new minimum version or a deletion takes effect.
+// costs a lookup in memory, so that a rotation, a new minimum version or a deletion takes effect.
 type Named struct {
 	key *Key
 	by  string

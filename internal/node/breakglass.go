@@ -30,8 +30,8 @@ import (
 // it writes, else by the leader that it announces itself to.
 //
 // An attempt is in the memory of one node, as for unseal shares. The setting break_glass of that
-// node allows it: the record that says whose shares count is outside the barrier, and who can
-// replace the whole storage could have the node serve a storage of his own that way.
+// node allows it: the record that says whose shares count is outside the barrier, and an
+// attacker who can replace the whole storage could make the node serve his own that way.
 type BreakGlass struct{ n *Node }
 
 // BreakGlassOf returns the break-glass of a node.

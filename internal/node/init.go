@@ -226,7 +226,7 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 	return barrier.Fault(err, "initialisation could not be written")
 }
 
-// notEmpty says who was sooner than an initialisation.
+// notEmpty says what made the storage non-empty before an initialisation.
 func (n *Node) notEmpty(ctx context.Context) error {
 	if st, err := snapshot.Pending(ctx, n.cfg.Store); err == nil && st != nil {
 		return errRestoreBusy

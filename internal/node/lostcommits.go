@@ -18,7 +18,7 @@ type commitWatch struct {
 }
 
 const (
-	// commitsEvery is the time between two looks at the number of the storage's last commit, each of
+	// commitsEvery is the time between two reads of the number of the storage's last commit, each of
 	// which may take commitsWithin.
 	commitsEvery, commitsWithin = 10 * time.Second, 5 * time.Second
 	// reread bounds the end of a role whose memory is newer than the storage.

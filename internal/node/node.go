@@ -78,7 +78,8 @@ func New(cfg Config) (*Node, error) {
 		})
 	}
 	if cfg.BreakGlass && cfg.Anchor == nil {
-		n.log.Warn("break_glass = true without an anchor: who can replace the whole storage and reach this node while it " +
+		n.log.Warn("break_glass = true without an anchor: an attacker who can replace the whole storage and reach " +
+			"this node while it " +
 			"is sealed can have it serve a storage of his own; configure an anchor, or remove the setting when it is not needed")
 	}
 	n.migration = newSealMigration(n)

@@ -52,7 +52,7 @@ func (k KeyAdmin) Retirement(ctx context.Context) (*Retirement, error) {
 	}
 	for seal, at := range out.Known {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("a snapshot of %s, which the seal %q opens, holds the keys of these "+
-			"terms: delete it, and older ones, where nobody shall read it; restoring it needs -force and brings them back",
+			"terms: delete it, and older ones, if it must not be read; restoring it needs -force and brings them back",
 			at.UTC().Format(time.RFC3339), seal))
 	}
 	out.Warnings = append(out.Warnings, fmt.Sprintf("batch tokens that were made before %s end with their term",

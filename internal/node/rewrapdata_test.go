@@ -80,9 +80,9 @@ func TestRewrapControl(t *testing.T) {
 	h.mustRead(n, "7", "value")
 }
 
-// TestKeyringPutBack: who writes the storage puts back the keyring from before a retirement. The
-// node that serves raises the alarm, and none unseals with it. A census that is put back with it
-// changes nothing.
+// TestKeyringPutBack: an attacker who writes the storage puts back the keyring from before a
+// retirement. The node that serves raises the alarm, and none unseals with it. A census that is put
+// back with it changes nothing.
 func TestKeyringPutBack(t *testing.T) {
 	h := newHarness(t)
 	n, stop, _ := h.initAuto(1, 1)
@@ -122,8 +122,8 @@ func TestKeyringPutBack(t *testing.T) {
 	h.mustRead(n, "a", "1")
 }
 
-// TestEntryPutBackDuringRewrap: who writes the storage puts an entry of the old term back after the
-// rewrap. The retirement finds it, whatever the census says, and nothing is lost.
+// TestEntryPutBackDuringRewrap: an attacker who writes the storage puts an entry of the old term
+// back after the rewrap. The retirement finds it, whatever the census says, and nothing is lost.
 func TestEntryPutBackDuringRewrap(t *testing.T) {
 	h := newHarness(t)
 	n, _, _ := h.initAuto(1, 1)
@@ -273,9 +273,9 @@ func (m *attacker) opensKeyring(record []byte, generation uint64) bool {
 	return false
 }
 
-// TestCompromise: who has the old root key, the old keyring, all old storage and all traffic with
-// the storage reads nothing that is written after the keys were replaced, and nothing that he reads
-// is the new root key.
+// TestCompromise: an attacker who has the old root key, the old keyring, all old storage and all
+// traffic with the storage reads nothing that is written after the keys were replaced, and nothing
+// that he reads is the new root key.
 func TestCompromise(t *testing.T) {
 	for _, kind := range []string{"auto", "shamir"} {
 		t.Run(kind, func(t *testing.T) {

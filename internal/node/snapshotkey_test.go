@@ -29,8 +29,8 @@ func taken(t *testing.T, n *Node) ([]byte, *snapshot.Info) {
 }
 
 // TestSnapshotSignature: snapshots carry the signature by the key that initialisation returns; a
-// rotation keeps the old public key, and what it signed can still be restored. Who can seal
-// checksums, but lacks the key, cannot pass a snapshot off as signed.
+// rotation keeps the old public key, and what it signed can still be restored. An attacker who can
+// seal checksums, but lacks the key, cannot pass a snapshot off as signed.
 func TestSnapshotSignature(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

@@ -350,9 +350,9 @@ func (j *snapshotJob) readBack(ctx context.Context, name string, written *hashed
 // retain removes the oldest verified snapshots beyond those to keep, and those that were not
 // verified where a later one was. What was verified last always stays.
 //
-// It counts and removes only names that the state behind the barrier has: who may only add objects
-// to the target could add names that are newer than all genuine ones. The snapshots of a program
-// that kept no names, and those whose names a crash or a restore has lost, stay.
+// It counts and removes only names that the state behind the barrier has: an attacker who may only
+// add objects to the target could add names that are newer than all genuine ones. The snapshots of
+// a program that kept no names, and those whose names a crash or a restore has lost, stay.
 func (j *snapshotJob) retain(ctx context.Context, st *ScheduleState) error {
 	names, err := j.Target.List(ctx, j.prefix())
 	if err != nil {

@@ -162,8 +162,8 @@ func TestScheduledSnapshots(t *testing.T) {
 	}
 }
 
-// TestForeignSnapshotsNeitherCountNorGo: who may only add objects to the target makes retention
-// remove none that it would have kept, and no state without names removes any.
+// TestForeignSnapshotsNeitherCountNorGo: an attacker who may only add objects to the target makes
+// retention remove none that it would have kept, and no state without names removes any.
 func TestForeignSnapshotsNeitherCountNorGo(t *testing.T) {
 	t.Parallel()
 	h, n, s, now := scheduled(t, 2)

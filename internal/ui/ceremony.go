@@ -39,9 +39,8 @@ var kinds = []kind{
 		What: "One administrator may make this change of the seals, once: it lessens what protects this cluster.",
 		CLI:  "sealgate operator authorize -purpose=seals -nonce=NONCE"},
 	{Slug: "break-glass-enroll", Title: "Enrolment for break-glass", Path: "sys/break-glass/enroll", Start: "attempt",
-		What: "From then on your shares can decrypt: a quorum of you unseals this cluster when every seal " +
-			"is lost. Who has a " +
-			"quorum of the shares and a copy of the storage can then read all data.",
+		What: "From then on your shares can decrypt: a quorum of you unseals this cluster when every seal is lost. A " +
+			"quorum of the shares and a copy of the storage then suffice to read all data.",
 		CLI:  "sealgate operator break-glass enroll -nonce=NONCE",
 		done: "your share was the last one: the holders of the recovery shares are enrolled for break-glass"},
 	{Slug: "break-glass-remove", Title: "The end of the enrolment for break-glass", Path: "sys/break-glass/remove",

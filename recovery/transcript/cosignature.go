@@ -11,7 +11,7 @@ const maxCoSignatures = 100_000
 
 // CoSignature is a person's signature of a record, beside the server's. Package
 // recovery/transcript/cosign makes and verifies it; this package only carries it. It is not part of
-// the chain: who can change a file can leave it out.
+// the chain: an attacker who can change a file can leave it out.
 type CoSignature struct {
 	Seq       uint64    `json:"record"`
 	Name      string    `json:"name"`       // that the signer gave; the key decides

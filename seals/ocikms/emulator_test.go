@@ -25,7 +25,7 @@ import (
 	"time"
 )
 
-// Who asks: Oracle's library finds this in the file that OCI_CONFIG_FILE names.
+// The configured user: Oracle's library finds this in the file that OCI_CONFIG_FILE names.
 const (
 	tenancy     = "ocid1.tenancy.oc1..t"
 	user        = "ocid1.user.oc1..u"

@@ -182,7 +182,7 @@ func (p *process) settle() {
 		select {
 		case <-q.turn:
 		default:
-			return // who holds it comes here after
+			return // its holder comes here after
 		}
 		q.ring.parentPolls().Store(0)
 		p.collect()

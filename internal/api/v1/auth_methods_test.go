@@ -457,8 +457,8 @@ func TestBlankRestrictionsAreRefused(t *testing.T) {
 	}
 }
 
-// TestCodesCountAgainstTheLockout: who knows a password cannot guess codes beyond the limit, and
-// the audit trail shows no secret of a second factor.
+// TestCodesCountAgainstTheLockout: an attacker who knows a password cannot guess codes beyond the
+// limit, and the audit trail shows no secret of a second factor.
 func TestCodesCountAgainstTheLockout(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)

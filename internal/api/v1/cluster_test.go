@@ -198,7 +198,7 @@ func TestSpoof(t *testing.T) {
 	if _ = announced.Body.Close(); announced.StatusCode != http.StatusNotFound {
 		t.Errorf("a client can announce a node: %d", announced.StatusCode)
 	}
-	// Who has no certificate of the cluster cannot even connect.
+	// A client without a certificate of the cluster cannot even connect.
 	tr := f.client.Transport.(*http.Transport).Clone()
 	tr.TLSClientConfig = insecure()
 	defer tr.CloseIdleConnections()

@@ -190,7 +190,7 @@ func (v *victim) staysShut(why string) {
 	}
 }
 
-// TestDiskWriterAtRest: attacker: who can write the storage of a stopped server.
+// TestDiskWriterAtRest: an attacker can write the storage of a stopped server.
 func TestDiskWriterAtRest(t *testing.T) {
 	t.Parallel()
 	mine, _, err := recovery.NewShareSet(recovery.Barrier, nil, 1, 1, rand.Reader, time.Now())

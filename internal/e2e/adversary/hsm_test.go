@@ -39,7 +39,7 @@ func (v *victim) replaceData(by string) {
 	}
 }
 
-// TestSubstitutedStoreUnderRSA: attacker: who can write the storage and has the public half of the
+// TestSubstitutedStoreUnderRSA: an attacker can write the storage and has the public half of the
 // HSM's RSA key; goal: have the server open a store that he made, of which he holds root token and
 // shares; outcome: refused where an HMAC key of the token authenticates the record.
 func TestSubstitutedStoreUnderRSA(t *testing.T) {

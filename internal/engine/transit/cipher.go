@@ -274,7 +274,7 @@ func (b *backend) keyToEncrypt(ctx context.Context, c *call, derived bool) (*key
 	k, err = b.keys.Create(ctx, c.segs[0], first, func(ctx context.Context, _ *keys.Key) (*keys.Version, error) {
 		return b.keys.Generate(ctx, keys.Software, spec)
 	})
-	if errors.Is(err, keys.ErrExists) { // another request was sooner
+	if errors.Is(err, keys.ErrExists) { // another request made it first
 		return b.use(ctx, c, 0, nil)
 	}
 	return k, err

@@ -163,8 +163,8 @@ func (s *store) set(r *mount.Request) error {
 	return nil
 }
 
-// mayGive refuses policies that the client does not have: who may configure stores must not reach
-// keys by it that he cannot reach himself.
+// mayGive refuses policies that the client does not have: a client that may configure stores must
+// not reach keys by it that he cannot reach himself.
 func mayGive(who token.Identity, policies []string) error {
 	for _, p := range policies {
 		switch {

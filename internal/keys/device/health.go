@@ -24,7 +24,7 @@ type health struct {
 	by map[string]Health // by label
 }
 
-// Intervals between two looks at a key. Services charge for calls.
+// Intervals between two checks of a key. Services charge for calls.
 const (
 	lookEvery        = time.Minute
 	lookEveryMetered = 10 * time.Minute
@@ -124,7 +124,7 @@ func (r *Registry) inspect(ctx context.Context, s *snapshot, e *Entry, down map[
 	return o.facts, nil
 }
 
-// noticed notes a failure of a use: the next look comes soon.
+// noticed notes a failure of a use: the next check comes soon.
 func (r *Registry) noticed(label string, err error) {
 	r.note(label, Facts{}, err)
 	r.health.mu.Lock()
@@ -166,7 +166,7 @@ func (r *Registry) note(label string, f Facts, err error) {
 	}
 }
 
-// Health returns what is known of an entry's key; ok is false before the first look.
+// Health returns what is known of an entry's key; ok is false before the first check.
 func (r *Registry) Health(label string) (h Health, ok bool) {
 	r.health.mu.Lock()
 	defer r.health.mu.Unlock()

@@ -14,8 +14,8 @@ import (
 const reservedPrefix = Prefix + "reserved/" // + type/hash
 
 // Reserved is a key that signs the transcript, or has signed it. No mount uses it, whatever its
-// permissions are, and not after that either: who may sign with it in a mount could sign for the
-// transcript.
+// permissions are, and not after that either: a client that may sign with it in a mount could sign
+// for the transcript.
 type Reserved struct {
 	Type     string `json:"type"`
 	Identity string `json:"identity"`

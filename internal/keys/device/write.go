@@ -224,7 +224,7 @@ func (r *Registry) generateFirst(ctx context.Context, l *link, d Driver, p Param
 		return nil, err
 	}
 	if err != nil {
-		made = ref // another request was sooner
+		made = ref // another request made it first
 	}
 	return l.look(ctx, made)
 }

@@ -30,7 +30,7 @@ func (p *pacer) patience(size int) time.Duration {
 	return p.wait
 }
 
-// gathered notes the outcome of a wait. Each that was in vain makes the next ones rarer.
+// gathered notes the outcome of a wait. Each that gained nothing makes the next ones rarer.
 func (p *pacer) gathered(waited, inVain bool) {
 	const maxPenalty = 64
 	switch {

@@ -20,8 +20,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// TestWhoMayDoWhat: each role does what is its own and nothing else. Who may not, learns nothing
-// about what there is.
+// TestWhoMayDoWhat: each role does what is its own and nothing else. A caller without the role
+// learns nothing about what there is.
 func TestWhoMayDoWhat(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, Options{})
