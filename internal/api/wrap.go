@@ -48,6 +48,9 @@ func (h *Handler) wrap(ctx context.Context, q *Request, a *Answer) (*Answer, err
 		q.Role == nil || q.Sent {
 		return a, nil
 	}
+	if q.Identity.Token() == nil && a.Auth == nil && !q.Route.Unwraps {
+		return nil, errWrapsNothing
+	}
 	var err error
 	if q.WrapJWT { // nothing is wrapped that cannot be signed
 		_, err = q.Role.Tokens().WrappingPublicKey(ctx)
@@ -120,6 +123,11 @@ func (h *Handler) enclose(ctx context.Context, q *Request, a *Answer) (*token.Cr
 	}
 	return q.Role.Tokens().Wrap(ctx, token.Wrapping{Path: q.Path, TTL: q.WrapTTL, Accessor: accessor, Answer: body})
 }
+
+// errWrapsNothing refuses to store what a client without a token has read: it could fill the
+// storage.
+var errWrapsNothing = fault.New(fault.Invalid, "X-Vault-Wrap-TTL needs a token: the answer to a request without one is "+
+	"wrapped only where it is a login")
 
 func describeWrap(made *token.Created, accessor string) *WrapAnswer {
 	t := made.Token
