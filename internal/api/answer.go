@@ -74,8 +74,8 @@ func Done() (*Answer, error) { return nil, nil }
 
 func Show(data any) (*Answer, error) { return &Answer{Data: data}, nil }
 
-// Opaque is a body that is not JSON. It is sent as it is, by bare routes alone, and the audit trail
-// does not show it.
+// Opaque is a body that is not JSON, or a large document that is the same for all clients. It is
+// sent as it is, by bare routes alone, is never changed, and the audit trail does not show it.
 type Opaque []byte
 
 // InSeconds renders a duration as answers do.

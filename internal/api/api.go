@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/audit"
@@ -106,6 +107,9 @@ type Handler struct {
 	running string // version of what is mounted, as the audit trail shows it
 
 	Statuses Statuses
+
+	// Document is the OpenAPI document, made when it is first asked for.
+	Document atomic.Pointer[Opaque]
 }
 
 // Area is one part of the API: its routes, and the documentation of their paths.

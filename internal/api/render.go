@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/listener"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/secret"
 )
@@ -53,6 +54,10 @@ func (h *Handler) render(q *Request, a *Answer) {
 		if q.Truncated {
 			panic(http.ErrAbortHandler)
 		}
+		return
+	}
+	if body, ok := a.Data.(Opaque); ok && q.Route.Style == BareStyle { // not copied: many clients may read it slowly
+		q.send(max(a.Status, http.StatusOK), body)
 		return
 	}
 	buf := q.buffer()
@@ -146,6 +151,7 @@ func (q *Request) send(status int, body []byte) {
 	if q.wipes && q.sendWiped(status, body) {
 		return
 	}
+	listener.BoundAnswer(q.Out, q.HTTP, len(body))
 	q.Out.WriteHeader(status)
 	_, _ = q.Out.Write(body) // the client may have closed the connection
 }
