@@ -29,7 +29,7 @@ func (l patient) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &patientConn{Conn: c}, nil
+	return &patientConn{Conn: c, writing: writing{stall: writeStall}}, nil
 }
 
 type patientConn struct {
@@ -38,6 +38,8 @@ type patientConn struct {
 	mu       sync.Mutex
 	deadline time.Time // of reads; zero: none
 	timer    time.Time // when the connection's own deadline fires; zero: never
+
+	writing writing
 }
 
 // SetReadDeadline sets the deadline of reads, those under way included.

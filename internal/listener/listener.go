@@ -57,7 +57,7 @@ func Listen(ctx context.Context, c config.Listener, h http.Handler, log *slog.Lo
 	stopping, stop := context.WithCancel(context.Background())
 	s := &Server{stop: stop, http: &http.Server{
 		BaseContext: func(net.Listener) context.Context {
-			return context.WithValue(context.Background(), stoppingKey{}, stopping)
+			return withStreams(context.WithValue(context.Background(), stoppingKey{}, stopping), c.HTTPWriteTimeout == 0)
 		},
 		Handler:           h,
 		ReadHeaderTimeout: cmp.Or(c.HTTPReadHeaderTimeout, readHeaderTimeout),
@@ -67,6 +67,9 @@ func Listen(ctx context.Context, c config.Listener, h http.Handler, log *slog.Lo
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(cmp.Or(log, slog.New(slog.DiscardHandler)).Handler(), slog.LevelDebug),
 	}}
+	if c.HTTPWriteTimeout == 0 {
+		s.http.Handler = boundedBy(h, c.MaxRequestDuration+streamWrite)
+	}
 	if !c.TLSDisable {
 		r, err := newReloadable(c)
 		if err != nil {

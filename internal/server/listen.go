@@ -37,9 +37,8 @@ func (p *instance) listen(cfg *config.Config) (_ listeners, err error) {
 	}
 	refusals := limits.NewRefusals(time.Now, log)
 	for _, l := range cfg.Listeners {
-		duration := l.MaxRequestDuration
-		if duration == 0 {
-			duration = cfg.DefaultMaxRequestDuration
+		if l.MaxRequestDuration == 0 {
+			l.MaxRequestDuration = cfg.DefaultMaxRequestDuration
 		}
 		c := api.Config{
 			Node: p.node, Version: version.Release, APIVersion: cfg.APIVersion, Log: log,
@@ -51,7 +50,7 @@ func (p *instance) listen(cfg *config.Config) (_ listeners, err error) {
 			Gateways: p.gatewayStates(cfg),
 			Limits: api.Limits{
 				Body: l.MaxRequestSize, JSONMemory: l.MaxRequestJSONMemory, JSONStrings: l.MaxRequestJSONStrings,
-				Duration: duration,
+				Duration: l.MaxRequestDuration,
 			},
 		}
 		var h http.Handler
