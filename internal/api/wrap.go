@@ -126,8 +126,8 @@ func (h *Handler) enclose(ctx context.Context, q *Request, a *Answer) (*token.Cr
 
 // errWrapsNothing refuses to store what a client without a token has read: it could fill the
 // storage.
-var errWrapsNothing = fault.New(fault.Invalid, "X-Vault-Wrap-TTL needs a token: the answer to a request without one is "+
-	"wrapped only where it is a login")
+var errWrapsNothing = fault.New(fault.Invalid, "X-Vault-Wrap-TTL needs a token: the answer to a request without one "+
+	"is wrapped only where it is a login")
 
 func describeWrap(made *token.Created, accessor string) *WrapAnswer {
 	t := made.Token
