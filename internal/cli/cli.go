@@ -47,7 +47,7 @@ var clientCommands = []func(*base) *command{
 	tenantAddCommand, tenantListCommand, tenantSuspendCommand, tenantResumeCommand,
 	xksStoreCreateCommand, xksStoreRotateCommand, xksStoreDownloadCommand,
 	membersCommand, custodiansCommand, proveCommand, transcriptListCommand, transcriptShowCommand, transcriptExportCommand,
-	transcriptVerifyCommand, transcriptSignCommand,
+	transcriptVerifyCommand, transcriptSignCommand, transcriptSignerCommand,
 	readCommand, writeCommand, listCommand, deleteCommand,
 	patchCommand, scanCommand, unwrapCommand, pathHelpCommand,
 	loginCommand, tokenCreateCommand, tokenLookupCommand, tokenRenewCommand, tokenRevokeCommand, tokenCapabilitiesCommand,

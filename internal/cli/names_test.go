@@ -32,6 +32,7 @@ func TestEmptyFlags(t *testing.T) {
 		"operator authorize -purpose=raw -cancel -nonce=EMPTY",
 		"kv delete -versions=EMPTY secret/a", "kv get -mount=EMPTY secret/a",
 		"transcript verify -public-key=EMPTY t.json", "transcript verify -head=EMPTY t.json",
+		"operator transcript signer -managed-key=EMPTY",
 	} {
 		for _, blank := range []string{"", " ", ",", " , "} {
 			words := strings.Fields(line)

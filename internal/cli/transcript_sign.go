@@ -170,6 +170,7 @@ func checkCoSignatures(r *transcript.Report, signers cosign.Signers) (all []coSi
 		r.Problems = append(r.Problems, transcript.Problem{Record: s.Seq,
 			Text: fmt.Sprintf(coSignatureBy+"%.60q: ", s.Name) + fmt.Sprintf(text, args...)})
 	}
+	spans := deviceSpans(r)
 	for _, s := range r.CoSignatures {
 		head, ok := r.Genuine(s.Seq)
 		if !ok {
@@ -183,10 +184,13 @@ func checkCoSignatures(r *transcript.Report, signers cosign.Signers) (all []coSi
 		}
 		known := signers[print]
 		switch {
-		case signers != nil && known == "":
+		case cosign.IsDevice(s.Name) && !namedInChain(spans, s.Seq, print):
+			bad(s, "the transcript does not say that the key %s in a device signs this record", print)
+			continue
+		case signers != nil && known == "" && !cosign.IsDevice(s.Name): // of devices, checkDevices reports each once
 			bad(s, "the key %s is none of -signers", print)
 			continue
-		case signers != nil && known != s.Name:
+		case known != "" && known != s.Name:
 			bad(s, "the key %s is of %q in -signers", print, known)
 			continue
 		}

@@ -13,7 +13,10 @@ import (
 	"github.com/sealgate/sealgate/recovery/transcript/cosign"
 )
 
-type transcriptFlags struct{ publicKey, head, signers string }
+type transcriptFlags struct {
+	publicKey, head, signers string
+	device                   bool
+}
 
 func transcriptVerifyCommand(b *base) *command {
 	b.formatted()
@@ -24,13 +27,18 @@ func transcriptVerifyCommand(b *base) *command {
 		"`head` from an earlier verification: proves that no record up to it was removed or rewritten since")
 	b.flags.StringVar(&f.signers, "signers", "",
 		"`file` with the keys that may co-sign, one a line: a name, and an SSH key or the fingerprint of a PGP key")
-	b.own("public-key", "head", "signers")
+	b.flags.BoolVar(&f.device, "require-device", false,
+		"fail where a record lacks the signature of the key in an HSM or KMS that was to sign it")
+	b.own("public-key", "head", "signers", "require-device")
 	b.nonEmpty("public-key", "head", "signers")
 	return &command{base: b, name: "transcript verify", args: "FILE | -", least: 1, most: 1,
 		synopsis: "Verify an exported transcript offline",
 		about: `Verifies the signatures and the chain of an export of "operator transcript export", and reports which
 records were altered, removed, moved or inserted. It makes no request. The export has the head of the chain as the
 server attested it, with the time; "Checked Against" in the report is the head up to which no record can be missing.
+
+Where a key in an HSM or KMS signs the records, "Signed In Device" has the records that it was to sign, and those
+that it did not sign. With -require-device, or with such a key in -signers, a missing signature is a failure.
 
 The exit code is 0 if the transcript is genuine, 2 if it was altered, and 1 if it cannot be read.`,
 		run: func(args []string) int { return verifyTranscript(b, args[0], f) }}
@@ -47,11 +55,12 @@ func verifyTranscript(b *base, name string, f *transcriptFlags) int {
 		return exitLocal
 	}
 	signed := checkCoSignatures(report, signers)
+	spans := checkDevices(report, signed, signers, f.device)
 	code := exitOK
 	if b.format() != "table" {
-		code = b.encode(machineTranscript(report, signed))
+		code = b.encode(machineTranscript(report, signed, spans))
 	} else {
-		showReport(b, report, signed)
+		showReport(b, report, signed, spans)
 		if len(signed) > 0 && signers == nil {
 			b.errorf("\nNote: the keys of the co-signatures were compared with no known keys. Use -signers with keys from " +
 				"another source.")
@@ -119,7 +128,7 @@ func parsePublicKey(text string) (ed25519.PublicKey, error) {
 	return nil, errors.New("not an Ed25519 key: the form is 32 bytes in base64, as in public_key of an export")
 }
 
-func showReport(b *base, r *transcript.Report, signed []coSigned) {
+func showReport(b *base, r *transcript.Report, signed []coSigned, spans []deviceSpan) {
 	key := base64.StdEncoding.EncodeToString(r.PublicKey)
 	if r.OK() {
 		b.printf("Success! All records are genuine, and none is missing between the first and the last.\n\n")
@@ -147,7 +156,12 @@ func showReport(b *base, r *transcript.Report, signed []coSigned) {
 		p.add("Checked Against", fmt.Sprintf("%s (%s)", h.Head, headSource(h)))
 	}
 	for _, s := range signed {
-		p.add("Co-signed", s.text())
+		if !cosign.IsDevice(s.Name) {
+			p.add("Co-signed", s.text())
+		}
+	}
+	for _, s := range spans {
+		p.add("Signed In Device", s.text())
 	}
 	b.printf("%s", columns(p))
 	if r.KeyFromFile {
@@ -183,6 +197,7 @@ type machineReport struct {
 	// CheckedAgainst are the heads up to which no record is missing.
 	CheckedAgainst []machineHead    `json:"checked_against"`
 	CoSignatures   []machineSigned  `json:"co_signatures"` // the valid ones
+	DeviceKeys     []machineSpan    `json:"device_keys"`   // that were to sign
 	Problems       []machineProblem `json:"problems"`
 }
 
@@ -193,6 +208,15 @@ type machineSigned struct {
 	Fingerprint string `json:"fingerprint"`
 	Known       bool   `json:"known"` // the key is in -signers
 	At          string `json:"at"`
+}
+
+type machineSpan struct {
+	Name        string   `json:"name"` // "": it signed none
+	Fingerprint string   `json:"fingerprint"`
+	Known       bool     `json:"known"` // the key is in -signers
+	From        uint64   `json:"from"`
+	To          uint64   `json:"to"`
+	Missing     []uint64 `json:"missing"` // records that it did not sign
 }
 
 type machineHead struct {
@@ -207,13 +231,21 @@ type machineProblem struct {
 	Text   string `json:"text"`
 }
 
-func machineTranscript(r *transcript.Report, signed []coSigned) machineReport {
+func machineTranscript(r *transcript.Report, signed []coSigned, spans []deviceSpan) machineReport {
 	m := machineReport{Valid: r.OK(), Records: r.Records, Head: r.Head.String(), KeyFromFile: r.KeyFromFile,
 		PublicKey: base64.StdEncoding.EncodeToString(r.PublicKey), Problems: []machineProblem{}}
 	m.CoSignatures = []machineSigned{}
 	for _, s := range signed {
 		m.CoSignatures = append(m.CoSignatures, machineSigned{Record: s.Seq, Name: s.Name, Kind: s.Kind,
 			Fingerprint: s.fingerprint, Known: s.known != "", At: s.At.UTC().Format(time.RFC3339)})
+	}
+	m.DeviceKeys = []machineSpan{}
+	for _, s := range spans {
+		one := machineSpan{s.name, s.fingerprint, s.known != "", s.from, s.to, s.missing}
+		if one.Missing == nil {
+			one.Missing = []uint64{}
+		}
+		m.DeviceKeys = append(m.DeviceKeys, one)
 	}
 	m.CheckedAgainst = []machineHead{}
 	for _, h := range r.Checked {

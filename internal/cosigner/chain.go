@@ -176,10 +176,8 @@ func (s *Signer) reserve(ctx context.Context, doc *document) error {
 		if err != nil {
 			return err
 		}
-		if slices.ContainsFunc(have, func(r device.Reserved) bool {
-			return r.Type == want.Type &&
-				r.Identity == want.Identity
-		}) {
+		same := func(r device.Reserved) bool { return r.Type == want.Type && r.Identity == want.Identity }
+		if slices.ContainsFunc(have, same) {
 			continue
 		}
 		op, err := want.Op()

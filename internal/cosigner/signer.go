@@ -137,8 +137,7 @@ func (s *Signer) allowed(ctx context.Context, key string) error {
 	case err != nil:
 		return err
 	case !ok:
-		return fault.New(fault.Invalid, "no managed key is named %q: give it as <type>/<name>, as below sys/managed-keys",
-			key)
+		return fault.New(fault.Invalid, "no managed key is named %q: give one of sys/managed-keys as <type>/<name>", key)
 	case !slices.Contains(e.Usages, device.Sign):
 		return fault.New(fault.Invalid, "the managed key %s may not be used to sign: add sign to its usages", key)
 	case e.AnyMount:
@@ -252,7 +251,7 @@ func (s *Signer) change(ctx context.Context, next *signer, reason string, by cer
 		s.Devices.Invalidate(device.Prefix)
 	}
 	if err != nil {
-		return barrier.Fault(err, "nothing was changed: the change of the key that signs the transcript could not be written")
+		return barrier.Fault(err, "nothing was changed: the key that signs the transcript could not be written")
 	}
 	s.Log.Warn(reason, "by", by.String())
 	select {
