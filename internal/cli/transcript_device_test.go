@@ -64,8 +64,8 @@ func signDevice(t *testing.T, f *transcript.File, seed, name string, records ...
 	}
 }
 
-// TestTranscriptVerifyDevice: the chain says which key was to sign which records, and what lacks its
-// signature is reported; with -require-device or a pinned key it fails.
+// TestTranscriptVerifyDevice: the chain says which key was to sign which records, and what lacks
+// its signature is reported; with -require-device or a pinned key it fails.
 func TestTranscriptVerifyDevice(t *testing.T) {
 	const first, second = "device:pkcs11/notary", "device:pkcs11/second"
 	_, one, _ := deviceKey(t, "seed 1")

@@ -102,7 +102,7 @@ func showSigner(b *base, st *signerState) {
 	}
 	b.printf("%s", columns(p))
 	if st.PublicKey != "" {
-		b.printf("\nThe key as a line of the file that \"sealgate transcript verify -signers\" and \"ssh-keygen -Y verify -f\" "+
-			"read:\n\n%s %s\n", st.Name, st.PublicKey)
+		b.printf("\nThe key as a line of the file that \"sealgate transcript verify -signers\" and \"ssh-keygen -Y verify "+
+			"-f\" read:\n\n%s %s\n", st.Name, st.PublicKey)
 	}
 }

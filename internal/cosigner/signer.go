@@ -212,9 +212,8 @@ func (s *Signer) sign(ctx context.Context, u unsigned) (transcript.CoSignature, 
 	}
 	if print, err := cosign.Verify(u.head, out); err != nil || print != u.key.fingerprint {
 		err = seals.Fail(seals.Corrupt, errors.Join(errWrong, err), "check the device")
-		return none,
-			fault.Wrap(err, fault.Unavailable, "the signature that the managed key %s made does not verify, and was "+
-				"dropped: check the device", u.key.Key)
+		return none, fault.Wrap(err, fault.Unavailable, "the signature that the managed key %s made does not verify, and "+
+			"was dropped: check the device", u.key.Key)
 	}
 	return out, nil
 }

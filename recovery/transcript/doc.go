@@ -21,7 +21,8 @@
 //   - that the last records are present, beyond the head in the file ([Attested]), which is as old
 //     as the file: compare with a [Head] that was noted later;
 //   - that co-signatures ([CoSignature]) are valid or complete: package
-//     recovery/transcript/cosign verifies them, and who can change a file can leave them out;
+//     recovery/transcript/cosign verifies them, and who can change a file can leave them out. The
+//     chain itself says which key in a device was to sign which records ([DeviceKey]);
 //   - the origin of a file that is verified with the public key in the file: that proves
 //     consistency only.
 //
