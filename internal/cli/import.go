@@ -30,6 +30,8 @@ cert, jwt, oidc and kubernetes with their roles.
 The source is given by the -source flags, or by %[2]sADDR, %[2]sTOKEN, %[2]sNAMESPACE, %[2]sCACERT and so on; the
 destination by the flags of every command, or by SEALGATE_ADDR, SEALGATE_TOKEN and so on. Neither takes the other's
 variables, and ~/.vault-token is that of the destination. The source's token needs read and list on what is brought.
+Redirects are not followed, because they would take the token to another address: give the address of the leader where a
+standby answers with one.
 
 What exists at the destination and differs is left as it is, unless -overwrite is given; -overwrite deletes all
 versions of such a secret first. An import that was interrupted is continued by running it again; over a complete one
@@ -142,6 +144,7 @@ func (i *importRun) clients() (from, to *api.Client, err error) {
 	}
 	env := i.env
 	env.Getenv = only("SEALGATE_")
+	i.conn.disableRedirects, i.source.disableRedirects = true, true
 	if to, err = (&base{env: env, conn: i.conn}).client(); err != nil {
 		return nil, nil, fmt.Errorf("the destination: %w", err)
 	}
@@ -227,6 +230,16 @@ func (i *importRun) show(report *importer.Report, err error) int {
 	return exitOK
 }
 
+// redirected is the error of a server that is a standby, or not the one that was meant.
+func redirected(address, location string) error {
+	to := "another address"
+	if u, err := url.Parse(location); err == nil && u.Host != "" {
+		to = fmt.Sprintf("%q", u.Scheme+"://"+u.Host)
+	}
+	return fmt.Errorf("%s redirects to %s, which is not followed with the token: if that is the leader, give its address",
+		address, to)
+}
+
 // imported is a server as an import needs it.
 type imported struct{ client *api.Client }
 
@@ -253,6 +266,9 @@ func (s imported) Call(ctx context.Context, method, path string, q url.Values, i
 	resp, err := s.client.RawRequestWithContext(ctx, req) //nolint:staticcheck // the other calls lose the data of errors
 	if resp != nil {
 		defer resp.Body.Close() //nolint:errcheck // it was read
+	}
+	if resp != nil && resp.StatusCode >= 300 && resp.StatusCode < 400 {
+		return nil, redirected(s.client.Address(), resp.Header.Get("Location"))
 	}
 	var refused *api.ResponseError
 	if err != nil && (!errors.As(err, &refused) || resp == nil) {

@@ -1,6 +1,14 @@
 package cli
 
-import "testing"
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/openbao/openbao/api/v2"
+)
 
 // TestImport: the two sides have flags and variables of their own, and a command line that cannot
 // work sends nothing. Imports themselves are tested with real servers.
@@ -19,4 +27,36 @@ func TestImport(t *testing.T) {
 			env:     map[string]string{"VAULT_TOKEN": "s.wrong", "VAULT_MAX_RETRIES": "0"},
 			answers: map[string][]answer{"GET auth/token/lookup-self": {refusal(403, "permission denied")}}},
 	})
+}
+
+// TestImportFollowsNoRedirect: neither side's token goes to the address that a redirect names, not
+// even at the same host.
+func TestImportFollowsNoRedirect(t *testing.T) {
+	t.Parallel()
+	var reached atomic.Int32
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
+	t.Cleanup(elsewhere.Close)
+	for _, code := range []int{http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect,
+		http.StatusPermanentRedirect} {
+		standby := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Location", elsewhere.URL+r.URL.Path)
+			w.WriteHeader(code)
+		}))
+		t.Cleanup(standby.Close)
+		i := &importRun{base: &base{conn: connection{address: standby.URL}}, prefix: "BAO_"}
+		i.source.address = standby.URL
+		from, to, err := i.clients()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for side, client := range map[string]*api.Client{"source": from, "destination": to} {
+			_, err = imported{client}.Call(t.Context(), "GET", "sys/mounts", nil, nil)
+			if err == nil || !strings.Contains(err.Error(), "give its address") || !strings.Contains(err.Error(), elsewhere.URL) {
+				t.Errorf("%s, %d: %v", side, code, err)
+			}
+		}
+	}
+	if n := reached.Load(); n != 0 {
+		t.Errorf("%d requests were redirected", n)
+	}
 }
