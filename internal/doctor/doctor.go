@@ -113,7 +113,8 @@ func Run(ctx context.Context, paths []string, t Tools) *Report {
 		e.listeners(ctx)
 		e.storage(ctx)
 		e.snapshots(ctx)
-		e.seals(ctx)
+		would := e.seals(ctx)
+		e.verify(ctx, would)
 		e.audit(ctx)
 		e.clock(ctx)
 	}

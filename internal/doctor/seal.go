@@ -27,13 +27,13 @@ type counted interface {
 // slow is the duration of a round trip from which a seal gets a warning.
 const slow = 2 * time.Second
 
-// seals checks each seal, and whether enough of them decrypt the stored root key.
-func (e *exam) seals(ctx context.Context) {
+// seals checks each seal, and whether enough of them decrypt the stored root key. It returns those
+// that do.
+func (e *exam) seals(ctx context.Context) (would []string) {
 	stanzas := e.cfg.Seals
 	if len(stanzas) == 0 {
 		stanzas = []config.Seal{{Type: "shamir", Name: "shamir"}}
 	}
-	var would []string
 	custodians := false
 	for _, s := range stanzas {
 		on := e.on("seal", s.Name, s.Pos)
@@ -69,6 +69,7 @@ func (e *exam) seals(ctx context.Context) {
 	}
 	e.together(would, custodians)
 	e.missing()
+	return would
 }
 
 // harmless is the seal's configuration without the settings that make a missing key.

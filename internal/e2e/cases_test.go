@@ -47,6 +47,8 @@ var fieldCases = []fieldCase{
 	{"16a SoftHSM's configuration", "a file that is missing is not named", "",
 		[]string{"TestSoftHSMConfigurationIsNamed"}},
 	{"16b null claims", "null is not missing", "bound claims, mappings", []string{"TestNullClaims", "TestJWT"}},
+	{"16c a proxy's address with a port", "a list that is not understood counts as missing",
+		"lists of addresses and networks", []string{"TestAddressesAreNamed"}},
 	{"16d new certificate paths", "SIGHUP ignores a change in silence", "all settings", []string{"TestReloadReports"}},
 	{"16f batch tokens of a role with a period", "what is accepted never works", "explicit maximum, number of uses",
 		[]string{"TestTokenRolesAsOpenBao"}},

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,10 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/sealgate/sealgate/internal/storage/etcd/etcdtest"
+	"github.com/sealgate/sealgate/internal/storage/postgres"
 	"github.com/sealgate/sealgate/internal/storage/postgres/pgtest"
 )
 
@@ -303,6 +308,61 @@ func TestDoctorDeep(t *testing.T) {
 	if err := os.WriteFile(r.dataFile(), whole, 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestDoctorDeepOnDatabases: with the seals of the configuration doctor decrypts every entry of a
+// database that keeps no checksums, beside the server that runs on it, and names those that
+// somebody has changed there.
+func TestDoctorDeepOnDatabases(t *testing.T) {
+	t.Parallel()
+	t.Run("etcd", func(t *testing.T) {
+		t.Parallel()
+		c := etcdtest.Start(t, etcdtest.Options{NoSync: true})
+		f := NewCluster(t, binary, func(int) string {
+			return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n}\n", c.Direct[0])
+		}, 1)
+		checkDeep(t, f, func() {
+			client := c.Client()
+			all, err := client.Get(t.Context(), "", clientv3.WithPrefix())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, kv := range all.Kvs {
+				if bytes.HasSuffix(kv.Key, []byte("victim-entry")) {
+					kv.Value[len(kv.Value)-1] ^= 1
+					if _, err := client.Put(t.Context(), string(kv.Key), string(kv.Value)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		})
+	})
+	t.Run("postgresql", func(t *testing.T) {
+		t.Parallel()
+		url := pgtest.Database(t)
+		f := NewCluster(t, binary, func(int) string {
+			return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", url)
+		}, 1)
+		checkDeep(t, f, func() {
+			pgtest.Exec(t, url, "UPDATE "+postgres.DefaultTable+" SET value = set_byte(value, length(value)-1, "+
+				"get_byte(value, length(value)-1) # 1) WHERE key LIKE '%victim-entry'")
+		})
+	})
+}
+
+func checkDeep(t *testing.T, f *Cluster, damage func()) {
+	t.Helper()
+	f.Begin()
+	r := &harness{Server: f.Nodes[0], t: t}
+	f.Must(0, "POST", "sys/mounts/plain", `{"type":"kv"}`, nil)
+	for _, name := range []string{"first", "victim-entry", "last"} {
+		f.Must(0, "PUT", "plain/"+name, `{"a":"b"}`, nil)
+	}
+	r.doctor("-deep").has(t, "ok", "storage", "entries decrypt")
+	damage()
+	d := r.doctor("-deep")
+	d.has(t, "error", "storage", "1 of ")
+	d.has(t, "error", "storage", "victim-entry")
 }
 
 // TestDoctorOnOutages: doctor names the class of an outage and a connection pooler.

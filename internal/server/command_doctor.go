@@ -65,7 +65,7 @@ func (c *doctorCommand) flags() (*flag.FlagSet, *doctorFlags) {
 	f.Var(&o.configs, "config", "configuration `file` or folder (*.hcl, *.json); may be repeated [SEALGATE_CONFIG_PATH]")
 	f.StringVar(&o.format, "format", "", "output `format`: table, json [SEALGATE_FORMAT]")
 	f.BoolVar(&o.quiet, "quiet", false, "show only warnings and errors")
-	f.BoolVar(&o.deep, "deep", false, "read every entry of the storage, and name the damaged ones")
+	f.BoolVar(&o.deep, "deep", false, "read and, where the seals can, decrypt every entry of the storage")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "`deadline` of each call to a device or service")
 	return f, o
 }
