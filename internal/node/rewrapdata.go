@@ -47,7 +47,7 @@ type RewrapJob struct {
 	Phase       string           `json:"phase"`  // "control" after a compromise, "rewrap", "retire"
 	Target      uint32           `json:"target"` // entries of terms before it are re-encrypted
 	Retire      bool             `json:"retire"` // then destroy the terms before the target
-	Rate        int              `json:"rate"`   // entries per second; 0: as foreground requests allow
+	Rate        int              `json:"rate"`   // entries per second, of the data; 0: as foreground requests allow
 	Compromised bool             `json:"compromised,omitempty"`
 	Cursor      string           `json:"cursor"` // the last path that was visited
 	Passes      int              `json:"passes"` // over all entries, that ended
@@ -259,8 +259,8 @@ func (w *dataRewrap) step(ctx context.Context, job *RewrapJob, t *rewrapThrottle
 	switch {
 	case job.Compromised && done.Left > 0:
 		return rewrapBusy, nil // a path is behind the cursor only once its entry is of a trusted term
-	case job.Phase == phaseControl && job.Rate == 0:
-		wait = 0
+	case job.Phase == phaseControl:
+		wait = 0 // until it ends, records by the old terms are believed
 	case job.Compromised && job.Phase == phaseRewrap:
 		w.b.RefuseUpTo(paths[len(paths)-1], job.Target)
 	}
