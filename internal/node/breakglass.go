@@ -43,6 +43,7 @@ type glassBreaker struct {
 	pending atomic.Pointer[transcript.Record] // of the unseal, until the transcript has it
 	waiting atomic.Pointer[RoleState]         // a standby's role that serves nothing until then
 	broken  atomic.Bool                       // no seal unsealed this node, but shares did
+	left    atomic.Bool                       // and its root key was replaced since: see sealLeftBehind
 }
 
 // glassRecord is the stored break-glass record, with the share set in it. Neither is authentic

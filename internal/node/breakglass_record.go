@@ -12,14 +12,19 @@ import (
 )
 
 // glassReport is the record of a break-glass unseal that a standby asks the leader to commit, over
-// mutual TLS. The leader has the names of the holders from its own share set.
+// mutual TLS. The leader has the names of the holders from its own share set, unless the shares were
+// replaced since: then it records their numbers alone.
 type glassReport struct {
-	Nonce    string       `json:"nonce"`
-	Started  time.Time    `json:"started"`
-	Finished time.Time    `json:"finished"`
-	Given    []glassShare `json:"given"`
-	Reason   string       `json:"reason"`
+	Nonce      string       `json:"nonce"`
+	Started    time.Time    `json:"started"`
+	Finished   time.Time    `json:"finished"`
+	Given      []glassShare `json:"given"`
+	Reason     string       `json:"reason"`
+	Generation uint64       `json:"generation,omitempty"` // of the share set; 0, from an older program: the current one
+	Required   int          `json:"required,omitempty"`
 }
+
+const maxShares = 255
 
 type glassShare struct {
 	Number int       `json:"number"`
@@ -32,7 +37,8 @@ func (g *glassBreaker) reported() *glassReport {
 	if r == nil {
 		return nil
 	}
-	out := &glassReport{Nonce: r.Nonce, Started: r.Started, Finished: r.Finished, Reason: r.Reason}
+	out := &glassReport{Nonce: r.Nonce, Started: r.Started, Finished: r.Finished, Reason: r.Reason,
+		Generation: r.GenerationBefore, Required: r.Required}
 	for _, s := range r.Given {
 		out.Given = append(out.Given, glassShare{s.Number, s.At})
 	}
@@ -44,6 +50,9 @@ func (r *glassReport) record(state ceremony.ShareState) (transcript.Record, erro
 	out := transcript.Record{
 		Cluster: state.Cluster, Purpose: "break-glass", Nonce: r.Nonce, Started: r.Started, Finished: r.Finished,
 		Outcome: transcript.Completed, Reason: cut(r.Reason),
+	}
+	if r.Generation > 0 && (state.ShareSet == nil || r.Generation != state.ShareSet.Generation) {
+		return r.replaced(out)
 	}
 	if state.ShareSet == nil {
 		return out, fmt.Errorf("node: a node reports an unseal by break-glass, and there are no shares")
@@ -57,6 +66,22 @@ func (r *glassReport) record(state ceremony.ShareState) (transcript.Record, erro
 		out.Given = append(out.Given, transcript.Share{
 			Number: s.Number, At: s.At, Name: state.ShareSet.Holders[s.Number-1].Name,
 		})
+	}
+	return out, nil
+}
+
+// replaced makes the record of shares that were replaced since.
+func (r *glassReport) replaced(out transcript.Record) (transcript.Record, error) {
+	if r.Required < 1 || r.Required > maxShares || len(r.Given) > maxShares {
+		return out, fmt.Errorf("node: a node reports %d shares of %d required ones", len(r.Given), r.Required)
+	}
+	out.Required, out.GenerationBefore, out.GenerationAfter = r.Required, r.Generation, r.Generation
+	out.Reason = cut(fmt.Sprintf("by shares of generation %d, which were replaced since: %s", r.Generation, r.Reason))
+	for _, s := range r.Given {
+		if s.Number < 1 || s.Number > maxShares {
+			return out, fmt.Errorf("node: a node reports share number %d", s.Number)
+		}
+		out.Given = append(out.Given, transcript.Share{Number: s.Number, At: s.At})
 	}
 	return out, nil
 }
@@ -155,4 +180,23 @@ func (g *glassBreaker) publish(n *Node, a *RoleState) (previous *RoleState) {
 		previous = waited // a node has one role
 	}
 	return previous
+}
+
+// sealLeftBehind seals a node that break-glass opened and whose root key was replaced since. Its
+// seals do not open the new one, so it serves nothing; sealed, it takes the current shares.
+func (g BreakGlass) sealLeftBehind(ctx context.Context) {
+	n := g.n
+	if !n.glass.left.Swap(false) {
+		return
+	}
+	n.lockWithoutRole()
+	defer n.transition.Unlock()
+	if n.sealed() {
+		return
+	}
+	if err := n.deactivate(ctx); err != nil {
+		n.log.Warn("sealed, but not in order", "error", err)
+	}
+	n.log.Warn("sealed, because the root key was replaced after break-glass had unsealed this node, and its seals do not " +
+		"unwrap the new one: give the current recovery shares (sealgate operator break-glass), or restore the seals")
 }

@@ -523,3 +523,58 @@ func TestBreakGlassInACluster(t *testing.T) {
 		t.Errorf("%q, %v", names, err)
 	}
 }
+
+// TestBreakGlassWhileSharesAreReplaced: the shares are replaced after break-glass has unsealed a
+// standby, and before the leader has recorded that. The node does not wait for ever: it takes the
+// current shares, or its seals once they work again, and the leader records what it did.
+func TestBreakGlassWhileSharesAreReplaced(t *testing.T) {
+	for _, again := range []string{"shares", "seals"} {
+		t.Run(again, func(t *testing.T) {
+			t.Parallel()
+			e, res := newTestCluster(t, 1, false)
+			leader, a := e.leader()
+			e.enrol(leader, recovery.PurposeBreakGlassEnroll, res.RecoveryKeys[:2])
+			if err := e.put(a, "test/a", "1"); err != nil {
+				t.Fatal(err)
+			}
+			lost := &flaky{Wrapper: e.wrap.Wrapper, fail: seals.Fail(seals.KeyGone, errTest, "restore the key")}
+			e.glass = true
+			second := e.addWith(e.hub.Open(), e.set(seals.Seal{Name: "box", Type: "static", Wrapper: lost}), nil)
+			eventually(t, "the seals fail", func() bool { return second.state.Load().trouble != nil })
+			if err := breaks(second, res.RecoveryKeys[1:]...); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the second node waits", func() bool { return second.glass.waiting.Load() != nil })
+			self := second.replica.Self
+			self.Report = SealAdminOf(second).announced()
+			fresh := e.rekey(leader, recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1}, res.RecoveryKeys[:2])
+			eventually(t, "the second node seals", second.sealed)
+
+			if again == "seals" {
+				lost.set(nil)
+			} else {
+				eventually(t, "it knows the new shares", func() bool { return BreakGlassOf(second).Status().Generation == 2 })
+				if err := breaks(second, fresh[0]); err != nil {
+					t.Fatal(err)
+				}
+				self.Report = SealAdminOf(second).announced()
+			}
+			eventually(t, "the second node waits again", func() bool { return second.glass.waiting.Load() != nil })
+			if err := leader.replica.Echo(self); err != nil { // the nodes of a test have no listener
+				t.Fatal(err)
+			}
+			eventually(t, "the second node serves", func() bool { return second.role.Load() != nil })
+			r := lastRecord(t, leader)
+			if again == "shares" {
+				if len(r.Given) != 1 || r.GenerationBefore != 2 || r.Required != 1 {
+					t.Errorf("%+v", r)
+				}
+				return
+			}
+			if len(r.Given) != 2 || r.Given[1].Number != 3 || r.Given[1].Name != "" || r.GenerationBefore != 1 ||
+				r.Required != 2 || !strings.Contains(r.Reason, "by shares of generation 1, which were replaced") {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}

@@ -221,6 +221,9 @@ func (h replicaHost) enter(ctx context.Context, epoch uint64) (*barrier.Barrier,
 	if errors.Is(err, barrier.ErrWrongRoot) && !n.seals.Load().NeedsShares() {
 		if keys, err = h.unwrapNewRoot(ctx); err == nil {
 			n.core.Store(keys)
+		} else if n.glass.broken.Load() {
+			n.glass.left.Store(true)
+			n.poke()
 		}
 	}
 	if err != nil {

@@ -32,6 +32,7 @@ func (n *Node) Run(ctx context.Context) {
 		case <-timer.C:
 		}
 		timer.Stop()
+		BreakGlassOf(n).sealLeftBehind(ctx)
 		if n.sealed() {
 			if err := n.tryUnseal(ctx); err != nil {
 				wait = clock.Jitter(n.cfg.Timing.retryAfter(err, backoff))
