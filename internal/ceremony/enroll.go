@@ -70,15 +70,15 @@ func (g *Grants) dropShares() {
 
 // Enrolled returns a copy of the share set in its new use, which a quorum has authorised for a
 // change, with its keys: the caller destroys them. The grant stays, for [Grants.UseFor].
-func (g *Grants) Enrolled(p recovery.Purpose, change string, by Starter) (*recovery.ShareSet, error) {
-	has, err := g.allowed(p, change, by)
+func (g *Grants) Enrolled(p recovery.Purpose, what Subject, by Starter) (*recovery.ShareSet, error) {
+	has, err := g.allowed(p, what, by)
 	if err != nil {
 		return nil, err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.unused[p].nonce != has.nonce || has.enrolled == nil {
-		return nil, errUnauthorized(p)
+		return nil, errUnauthorized(p, what)
 	}
 	enrolled := *has.enrolled
 	enrolled.RecordKey = has.enrolled.RecordKey.Clone()

@@ -3,6 +3,8 @@ package ceremony
 import (
 	"context"
 	"crypto/subtle"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -38,6 +40,7 @@ type Grants struct {
 // Subject is what a quorum authorises, beyond its purpose.
 type Subject struct {
 	Change string // in words; the call that uses the grant must describe itself by the same
+	Ask    string // how -change asks for it; "": it is not asked for by -change
 	// Enroll has the shares combined: the holders become custodians whose shares decrypt.
 	Enroll bool
 }
@@ -215,7 +218,10 @@ func (g *Grants) add(b *barrier.Barrier, c *recovery.Ceremony, enrolled *recover
 	return has
 }
 
-// current returns the grant of a purpose. One that has ended is an error, as if there were none.
+// errNoGrant is returned by current.
+var errNoGrant = errors.New("ceremony: no quorum has authorised that")
+
+// current returns the grant of a purpose, or errNoGrant, also for one that has ended.
 func (g *Grants) current(p recovery.Purpose) (grant, error) {
 	u, err := g.m.Host.Unsealed()
 	if err != nil {
@@ -229,33 +235,41 @@ func (g *Grants) current(p recovery.Purpose) (grant, error) {
 		!g.m.Now().Before(has.expires) {
 		has.enrolled.DestroyKeys()
 		delete(g.unused, p)
-		return grant{}, errUnauthorized(p)
+		return grant{}, errNoGrant
 	}
 	return has, nil
 }
 
 // errUnauthorized is the refusal of an action that no quorum has authorised.
-func errUnauthorized(p recovery.Purpose) error {
-	a := actions[p]
-	return fault.New(fault.Denied, "permission denied: %s needs a quorum of shares: run `sealgate operator authorize "+
-		"-purpose=%s -init` with this token, have the holders give their shares, and repeat the call within %d minutes",
-		a.text, a.name, int(GrantTime/time.Minute))
+func errUnauthorized(p recovery.Purpose, what Subject) error {
+	return fault.New(fault.Denied, "permission denied: %s needs a quorum of shares: run `%s` with this token, have the "+
+		"holders give their shares, and repeat the call within %d minutes", actions[p].text, startCommand(p, what),
+		int(GrantTime/time.Minute))
+}
+
+// startCommand is the command that asks a quorum for an action.
+func startCommand(p recovery.Purpose, what Subject) string {
+	command := "sealgate operator authorize -purpose=" + actions[p].name + " -init"
+	if what.Ask != "" {
+		command += fmt.Sprintf(" -change=%q", what.Ask)
+	}
+	return command
 }
 
 // Use takes the grant of a purpose for one action of the client, which follows. Where the store has
 // no shares, [ErrNoShares] is returned: the configuration alone decides then.
-func (g *Grants) Use(p recovery.Purpose, by Starter) error { return g.UseFor(p, "", by) }
+func (g *Grants) Use(p recovery.Purpose, by Starter) error { return g.UseFor(p, Subject{}, by) }
 
 // UseFor is [Grants.Use] for the change that the quorum has authorised, and no other.
-func (g *Grants) UseFor(p recovery.Purpose, change string, by Starter) error {
-	has, err := g.allowed(p, change, by)
+func (g *Grants) UseFor(p recovery.Purpose, what Subject, by Starter) error {
+	has, err := g.allowed(p, what, by)
 	if err != nil {
 		return err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.unused[p].nonce != has.nonce {
-		return errUnauthorized(p) // another call has used it
+		return errUnauthorized(p, what) // another call has used it
 	}
 	has.enrolled.DestroyKeys()
 	delete(g.unused, p)
@@ -264,7 +278,7 @@ func (g *Grants) UseFor(p recovery.Purpose, change string, by Starter) error {
 }
 
 // allowed returns the grant that allows a change.
-func (g *Grants) allowed(p recovery.Purpose, change string, by Starter) (grant, error) {
+func (g *Grants) allowed(p recovery.Purpose, what Subject, by Starter) (grant, error) {
 	if _, err := g.m.Host.Unsealed(); err != nil {
 		return grant{}, err
 	}
@@ -272,6 +286,9 @@ func (g *Grants) allowed(p recovery.Purpose, change string, by Starter) (grant, 
 		return grant{}, ErrNoShares
 	}
 	has, err := g.current(p)
+	if errors.Is(err, errNoGrant) {
+		return grant{}, errUnauthorized(p, what)
+	}
 	if err != nil {
 		return grant{}, err
 	}
@@ -279,9 +296,9 @@ func (g *Grants) allowed(p recovery.Purpose, change string, by Starter) (grant, 
 		return grant{}, fault.New(fault.Denied, "permission denied: the shares authorised %s for the token that started the "+
 			"ceremony, which is another one", actions[p].text)
 	}
-	if has.change != change {
+	if has.change != what.Change {
 		return grant{}, fault.New(fault.Denied, "permission denied: the shares authorised another change (%s), and this one "+
-			"is: %s", has.change, change)
+			"is: %s; to ask for it, run `%s` with this token", has.change, what.Change, startCommand(p, what))
 	}
 	return has, nil
 }

@@ -264,7 +264,7 @@ func (s SealAdmin) wrap(ctx context.Context, a *RoleState, c planChange) (w wrap
 		return w, barrier.Fault(err, "nothing was changed: the record of who holds the shares could not be read")
 	}
 	if c.enroll {
-		if w.enrolled, err = s.n.ceremonies.Grants.Enrolled(recovery.PurposeAuthorizeSeals, c.subject(), c.by); err != nil {
+		if w.enrolled, err = s.n.ceremonies.Grants.Enrolled(recovery.PurposeAuthorizeSeals, c.wanted(), c.by); err != nil {
 			return w, err
 		}
 		custodians = w.enrolled
@@ -411,7 +411,7 @@ func (s SealAdmin) quorum(c planChange) error {
 	if !c.lessens {
 		return nil
 	}
-	err := s.n.ceremonies.Grants.UseFor(recovery.PurposeAuthorizeSeals, c.subject(), c.by)
+	err := s.n.ceremonies.Grants.UseFor(recovery.PurposeAuthorizeSeals, c.wanted(), c.by)
 	if errors.Is(err, ceremony.ErrNoShares) && !c.enroll {
 		s.n.log.Warn("this change of the seals lessens protection, and there are no shares that could authorise it",
 			"change", c.reason, "by", c.by.String())

@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -230,6 +231,65 @@ func TestSealAddInCluster(t *testing.T) {
 	}
 	for _, o := range others {
 		eventually(t, "the standby follows", func() bool { return len(o.state.Load().record.Parts) == 2 })
+	}
+}
+
+// asked returns the change that the command in a refusal asks for.
+func (h *harness) asked(_ *SealChange, err error) string {
+	h.t.Helper()
+	if err == nil {
+		h.t.Fatal("it was not refused")
+	}
+	_, rest, _ := strings.Cut(err.Error(), "`sealgate operator authorize -purpose=seals -init -change=")
+	quoted, _, ok := strings.Cut(rest, "` with this token")
+	change, bad := strconv.Unquote(quoted)
+	if !ok || bad != nil {
+		h.t.Fatalf("no command in: %v", err)
+	}
+	return change
+}
+
+// TestRefusalsNameTheCommand: the command in a refusal asks the quorum for that very change.
+func TestRefusalsNameTheCommand(t *testing.T) {
+	h := newHarness(t)
+	aa, bb, cc := h.box("aa"), h.box("bb"), h.box("cc")
+	n, _ := h.start(h.set(aa, bb))
+	res, err := n.Init(t.Context(), InitRequest{RecoveryShares: 1, RecoveryThreshold: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "active", isActive(n))
+	sa := SealAdminOf(n)
+	if _, err := n.ReplaceSeals(t.Context(), h.set(aa, bb, cc)); err != nil {
+		t.Fatal(err)
+	}
+	for _, each := range []struct {
+		ask string
+		do  func() (*SealChange, error)
+	}{
+		{"add cc: any(aa, bb, cc)", func() (*SealChange, error) { return sa.Add(t.Context(), "cc", "", admin) }},
+		{"remove cc", func() (*SealChange, error) { return sa.Remove(t.Context(), "cc", admin) }},
+		{"replace bb with cc: any(aa, cc)", func() (*SealChange, error) {
+			return sa.Replace(t.Context(), "cc", "", []string{"bb"}, admin)
+		}},
+		{"policy any(aa, cc)", func() (*SealChange, error) { return sa.Policy(t.Context(), 1, admin) }},
+	} {
+		switch each.ask {
+		case "add cc: any(aa, bb, cc)": // one more seal that unseals alone
+			h.change(each.do())
+			continue
+		case "policy any(aa, cc)":
+			h.change(sa.Policy(t.Context(), 2, admin))
+		}
+		h.authorize(n, "remove aa", res.RecoveryKeys) // another change
+		for range 2 {
+			if ask := h.asked(each.do()); ask != each.ask {
+				t.Fatalf("asks for %q, want %q", ask, each.ask)
+			}
+			n.Ceremonies().Grants.Forget()
+		}
+		h.authorize(n, each.ask, res.RecoveryKeys)
+		h.change(each.do())
 	}
 }
 

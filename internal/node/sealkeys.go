@@ -100,7 +100,7 @@ func (k *sealKeys) drop(id, version string) {
 // find returns an old key by its id or version; "" means the only one.
 func (k *sealKeys) find(key string) (found []*oldKey) {
 	for i := range k.Old {
-		if o := &k.Old[i]; key == "" || o.KeyID == key || o.KeyVersion != "" && o.KeyVersion == key {
+		if o := &k.Old[i]; key == "" || o.KeyID == key || o.KeyVersion != "" && o.KeyVersion == key || o.label() == key {
 			found = append(found, o)
 		}
 	}

@@ -22,6 +22,22 @@ func (c planChange) subject() string {
 	return fmt.Sprintf("%s %s; policy: %s", verb, c.seal, c.plan.Expression())
 }
 
+// request is the change as [SealAdmin.Subject] reads it.
+func (c planChange) request() string {
+	switch {
+	case c.purpose == "seal-add", c.purpose == "seal-replace":
+		return fmt.Sprintf("%s %s: %s", strings.TrimPrefix(c.purpose, "seal-"), c.seal, c.plan.Expression())
+	case c.seal == "":
+		return strings.TrimPrefix(c.purpose, "seal-") + " " + c.plan.Expression()
+	}
+	return strings.TrimPrefix(c.purpose, "seal-") + " " + c.seal
+}
+
+// wanted is the change as a grant must name it.
+func (c planChange) wanted() ceremony.Subject {
+	return ceremony.Subject{Change: c.subject(), Ask: c.request()}
+}
+
 // Subject reads the change that a quorum is asked for:
 //
 //	add NAME | add NAME: POLICY    a seal or the custodians
