@@ -46,6 +46,9 @@ func (b *Barrier) OpenEntry(path string, entry []byte) ([]byte, error) {
 	return plain, nil
 }
 
+// TermOf returns the term that an entry names; ok is false for what is no entry.
+func TermOf(entry []byte) (id uint32, ok bool) { return termOf(entry) }
+
 // Opens returns nil where the root key opens a keyring record that is not in this storage, such as
 // one in a snapshot.
 func Opens(record []byte, root *secret.Bytes, generation uint64) error {

@@ -12,8 +12,8 @@ import (
 )
 
 // glassReport is the record of a break-glass unseal that a standby asks the leader to commit, over
-// mutual TLS. The leader has the names of the holders from its own share set, unless the shares were
-// replaced since: then it records their numbers alone.
+// mutual TLS. The leader has the names of the holders from its own share set, unless the shares
+// were replaced since: then it records their numbers alone.
 type glassReport struct {
 	Nonce      string       `json:"nonce"`
 	Started    time.Time    `json:"started"`
@@ -197,6 +197,6 @@ func (g BreakGlass) sealLeftBehind(ctx context.Context) {
 	if err := n.deactivate(ctx); err != nil {
 		n.log.Warn("sealed, but not in order", "error", err)
 	}
-	n.log.Warn("sealed, because the root key was replaced after break-glass had unsealed this node, and its seals do not " +
-		"unwrap the new one: give the current recovery shares (sealgate operator break-glass), or restore the seals")
+	n.log.Warn("sealed, because the root key was replaced after break-glass had unsealed this node, and its seals do " +
+		"not unwrap the new one: give the current recovery shares (sealgate operator break-glass), or restore the seals")
 }

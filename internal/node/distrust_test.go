@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -269,4 +271,67 @@ func TestAdoptedCompromise(t *testing.T) {
 	if before, _ := n.role.Load().barrier.Distrusted(); before != 0 || h.raw(barrier.KeyringPath)[0] != 1 {
 		t.Errorf("terms before %d are still distrusted", before)
 	}
+}
+
+// TestSnapshotsOfDestroyedTerms: a retirement names the scheduled snapshots that need the terms,
+// and the restore of one afterwards says what it needs and what to do.
+func TestSnapshotsOfDestroyedTerms(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	n, _, _ := h.initAuto(1, 1)
+	eventually(t, "active", isActive(n))
+	h.write(n, "a", "1")
+	a, err := n.Role()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var archive bytes.Buffer
+	if _, err := n.Snapshot(t.Context(), &archive, false); err != nil {
+		t.Fatal(err)
+	}
+	h.wait(time.Hour)
+	if err := n.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	st := &ScheduleState{Version: 1, Kept: []string{"nightly-12345678-20250101T000000Z.snap",
+		"nightly-12345678-20990101T000000Z.snap"}}
+	if err := writeSchedule(t.Context(), a.barrier, "nightly", st); err != nil {
+		t.Fatal(err)
+	}
+	r, err := KeysOf(n).Retirement(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	warnings := strings.Join(r.Warnings, "\n")
+	for _, words := range []string{
+		`"nightly" keeps 1 snapshots that need these terms: nightly-12345678-20250101T000000Z.snap`,
+		`"nightly" keeps 1 snapshots since the last rotation`,
+	} {
+		if !strings.Contains(warnings, words) {
+			t.Errorf("no %q in:\n%s", words, warnings)
+		}
+	}
+
+	if _, err := KeysOf(n).StartRewrap(t.Context(), 0, true); err != nil {
+		t.Fatal(err)
+	}
+	if job := h.rewrapped(n); job.State != RewrapDone {
+		t.Fatalf("%+v", job)
+	}
+	restore := func(force bool) error {
+		_, err := n.Restore(t.Context(), bytes.NewReader(archive.Bytes()), force, nil)
+		return err
+	}
+	err = restore(false)
+	for _, words := range []string{"needs term 1, which was destroyed since (the oldest one left is term 2)",
+		"snapshot restore -force"} {
+		if err == nil || !strings.Contains(err.Error(), words) {
+			t.Fatalf("%v; want %q", err, words)
+		}
+	}
+	if err := restore(true); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "active", isActive(n))
+	h.mustRead(n, "a", "1")
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/auth/token"
@@ -55,9 +57,42 @@ func (k KeyAdmin) Retirement(ctx context.Context) (*Retirement, error) {
 			"terms: delete it, and older ones, if it must not be read; restoring it needs -force and brings them back",
 			at.UTC().Format(time.RFC3339), seal))
 	}
+	scheduled, err := scheduledSnapshots(ctx, a.barrier, since)
+	if err != nil {
+		return nil, barrier.Fault(err, "the states of the scheduled snapshots could not be read")
+	}
+	out.Warnings = append(out.Warnings, scheduled...)
 	out.Warnings = append(out.Warnings, fmt.Sprintf("batch tokens that were made before %s end with their term",
 		since.UTC().Format(time.RFC3339)))
 	return out, nil
+}
+
+// scheduledSnapshots warns of the snapshots that schedules keep, all of which hold the keys of the
+// older terms. Those from before the active term, whose checksums an older one sealed, are named.
+func scheduledSnapshots(ctx context.Context, b *barrier.Barrier, active time.Time) (warnings []string, err error) {
+	schedules, err := b.List(ctx, pathSchedules, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	for _, schedule := range schedules {
+		st, err := readSchedule(ctx, b, schedule)
+		if err != nil {
+			return nil, err
+		}
+		need := slices.DeleteFunc(slices.Clone(st.Kept), func(name string) bool {
+			at, ok := snapshotTaken(name)
+			return ok && !at.Before(active.Truncate(time.Second))
+		})
+		if since := len(st.Kept) - len(need); since > 0 {
+			warnings = append(warnings, fmt.Sprintf("the schedule %q keeps %d snapshots since the last rotation, which hold "+
+				"the keys of these terms too; restoring one brings them back", schedule, since))
+		}
+		if len(need) > 0 {
+			warnings = append(warnings, fmt.Sprintf("the schedule %q keeps %d snapshots that need these terms: %s; restoring "+
+				"one needs -force and brings the terms back", schedule, len(need), strings.Join(need, ", ")))
+		}
+	}
+	return warnings, nil
 }
 
 // StartRetirement begins the destruction of all terms before the active one, without a rewrap: it

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -146,6 +147,9 @@ func (r restorer) restorable(ctx context.Context, a *RoleState, archive io.Reade
 	}
 	info, record := c.info, c.record
 	ours := record.Cluster == n.state.Load().record.Cluster
+	if id, ok := barrier.TermOf(info.Sealed); ours && !force && ok && !trustsTerm(a.barrier, id) {
+		return nil, oldTermFault(info, id, a.barrier.OldestTerm())
+	}
 	if ours {
 		sums, err := a.barrier.OpenEntry(pathSums, info.Sealed)
 		ours = err == nil && bytes.Equal(sums, info.Sums)
@@ -161,6 +165,27 @@ func (r restorer) restorable(ctx context.Context, a *RoleState, archive io.Reade
 		}
 	}
 	return info, r.opensHere(ctx, record, c.keyring)
+}
+
+// trustsTerm reports whether what a term sealed proves that this cluster made it.
+func trustsTerm(b *barrier.Barrier, id uint32) bool {
+	distrusted, _ := b.Distrusted()
+	return id >= b.OldestTerm() && id >= distrusted
+}
+
+// oldTermFault refuses a snapshot of this cluster whose term was destroyed, or may be known to
+// others.
+func oldTermFault(info *snapshot.Info, id, oldest uint32) error {
+	why := fmt.Sprintf("was destroyed since (the oldest one left is term %d)", oldest)
+	if id >= oldest {
+		why = "may be known to others since `rotate -compromised`"
+	}
+	return fault.New(fault.Invalid, "could not verify hash file, possibly the snapshot is using a different set of "+
+		"unseal keys; nothing was changed: the snapshot of %s is of this cluster and needs term %d, which %s, so this server "+
+		"cannot tell whether it made it, and a restore brings that key back. Check its signature first (sealgate "+
+		"operator snapshot inspect -public-key=KEY FILE); then have a quorum authorise it (sealgate operator authorize "+
+		"-purpose=restore -init), and run sealgate operator snapshot restore -force FILE",
+		info.Created.Format(time.RFC3339), id, why)
 }
 
 // opensHere refuses a snapshot that this server could never unseal. Under a Shamir seal only the

@@ -295,6 +295,12 @@ func (j *snapshotJob) ours(name string) bool {
 	return err == nil
 }
 
+// snapshotTaken returns when a scheduled snapshot was begun, from its name.
+func snapshotTaken(name string) (time.Time, bool) {
+	at, err := time.Parse(snapshotTime, strings.TrimSuffix(name[strings.LastIndexByte(name, '-')+1:], snapshotSuffix))
+	return at, err == nil
+}
+
 // take makes a snapshot, and reads back and verifies what the target returns.
 func (j *snapshotJob) take(ctx context.Context, at time.Time) *attempted {
 	t := &attempted{name: j.prefix() + at.Format(snapshotTime) + snapshotSuffix}

@@ -52,14 +52,14 @@ func (a *target) rewrap() rewrap {
 	return r.Data
 }
 
-// TestOldKeysAfterACompromise: who has the old root key and the old keyring, and writes the storage,
-// plants a token and a rewrap that is done, while the data is re-encrypted. Neither is believed, also
-// after a kill -9, and the old term is destroyed.
+// TestOldKeysAfterACompromise: who has the old root key and the old keyring, and writes the
+// storage, plants a token and a rewrap that is done, while the data is re-encrypted. Neither is
+// believed, also after a kill -9, and the old term is destroyed.
 func TestOldKeysAfterACompromise(t *testing.T) {
 	t.Parallel()
 	a := newTarget(t, staticSeal, "")
-	a.must(204, "POST", "sys/mounts/secret", a.root, map[string]any{"type": "kv", "options": map[string]string{"version": "2"}},
-		nil)
+	kv := map[string]any{"type": "kv", "options": map[string]string{"version": "2"}}
+	a.must(204, "POST", "sys/mounts/secret", a.root, kv, nil)
 	for i := range 60 {
 		a.must(200, "POST", fmt.Sprint("secret/data/", i), a.root, map[string]any{"data": map[string]int{"v": i}}, nil)
 	}
