@@ -181,8 +181,8 @@ func oldTermFault(info *snapshot.Info, id, oldest uint32) error {
 		why = "may be known to others since `rotate -compromised`"
 	}
 	return fault.New(fault.Invalid, "could not verify hash file, possibly the snapshot is using a different set of "+
-		"unseal keys; nothing was changed: the snapshot of %s is of this cluster and needs term %d, which %s, so this server "+
-		"cannot tell whether it made it, and a restore brings that key back. Check its signature first (sealgate "+
+		"unseal keys; nothing was changed: the snapshot of %s is of this cluster and needs term %d, which %s, so this "+
+		"server cannot tell whether it made it, and a restore brings that key back. Check its signature first (sealgate "+
 		"operator snapshot inspect -public-key=KEY FILE); then have a quorum authorise it (sealgate operator authorize "+
 		"-purpose=restore -init), and run sealgate operator snapshot restore -force FILE",
 		info.Created.Format(time.RFC3339), id, why)
