@@ -110,7 +110,7 @@ func deviceResult[T any](ctx context.Context, d *DeviceKey, f func(*call, *devic
 			return err
 		}
 		out, err = f(c, fd)
-		if err != nil && spoils(err) {
+		if err != nil && damagesSession(err) {
 			d.found.CompareAndSwap(fd, nil) // the handle may be the cause
 		}
 		return err

@@ -220,7 +220,7 @@ func (k *Key) use(ctx context.Context, legacy bool, f func(*call, *found, scheme
 		if err != nil {
 			return err
 		}
-		if err = f(c, fd, s); err != nil && spoils(err) {
+		if err = f(c, fd, s); err != nil && damagesSession(err) {
 			k.found.CompareAndSwap(fd, nil) // the handle may be the cause
 		}
 		return err

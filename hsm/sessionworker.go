@@ -177,7 +177,7 @@ func (w *sessionWorker) serve(k task) error {
 		return nil
 	}
 	err := w.perform(k)
-	if late := k.ctx.Err() != nil; w.raw != nil && (late || err != nil && spoils(err)) {
+	if late := k.ctx.Err() != nil; w.raw != nil && (late || err != nil && damagesSession(err)) {
 		w.discard(k.at)
 	}
 	return err
@@ -206,8 +206,8 @@ func (w *sessionWorker) perform(k task) (err error) {
 	return k.f(&call{session: w.raw, library: lib, at: k.at})
 }
 
-// spoils reports whether the error may have damaged the session.
-func spoils(err error) bool {
+// damagesSession reports whether the error may have damaged the session.
+func damagesSession(err error) bool {
 	switch kindOf(err) {
 	case kindMissing, kindPermission, kindMechanism, kindData:
 		return false

@@ -237,7 +237,7 @@ func (t *Token) logIn(ctx context.Context, mod *ck.Module, bad *loginSession, le
 			own = true
 			fl = &flight{done: make(chan struct{})}
 			t.flight = fl
-			go t.fly(mod, fl)
+			go t.runLogin(mod, fl)
 		}
 		t.mu.Unlock()
 		select {
@@ -251,9 +251,9 @@ func (t *Token) logIn(ctx context.Context, mod *ck.Module, bad *loginSession, le
 	}
 }
 
-// fly runs a login in a goroutine of its own, so that one that hangs costs its callers no more than
-// their deadline.
-func (t *Token) fly(mod *ck.Module, fl *flight) {
+// runLogin runs a login in a goroutine of its own, so that one that hangs costs its callers no more
+// than their deadline.
+func (t *Token) runLogin(mod *ck.Module, fl *flight) {
 	at, err := t.enter(mod)
 	t.mu.Lock()
 	old := t.current

@@ -35,7 +35,7 @@ func (s *Set) Unwrap(ctx context.Context, r *Record, quorum wrapping.Wrapper) (*
 	if !s.begin(len(s.seals)) {
 		return nil, Fail(Unreachable, errClosed, "the server is stopping or was reconfigured; try again")
 	}
-	calls, release := s.outliving(ctx)
+	calls, release := s.detached(ctx)
 	c := newCollection(r.Plan(), len(s.seals), release.all)
 	for i := range s.seals {
 		go func() {
@@ -78,8 +78,8 @@ func (s *Set) begin(n int) bool {
 // ends them.
 type releases struct{ parent, all func() }
 
-// outliving returns a context that ends with ctx until releases.parent is called, and with the set.
-func (s *Set) outliving(ctx context.Context) (context.Context, releases) {
+// detached returns a context that ends with ctx until releases.parent is called, and with the set.
+func (s *Set) detached(ctx context.Context) (context.Context, releases) {
 	calls, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	if deadline, ok := ctx.Deadline(); ok {
 		cancel()

@@ -54,7 +54,7 @@ func (h *Handler) inCluster(ctx context.Context, q *Request) (*Answer, error) {
 		case <-until.Done():
 		}
 		timer.Stop()
-		if until.Err() != nil || h.hopeless(begun) {
+		if until.Err() != nil || h.noLeaderExpected(begun) {
 			return nil, h.noLeader()
 		}
 	}
@@ -63,9 +63,9 @@ func (h *Handler) inCluster(ctx context.Context, q *Request) (*Answer, error) {
 // outageWait is how long a request waits for a leader at least while the storage fails.
 const outageWait = time.Second
 
-// hopeless reports whether no leader will be found soon, since the storage fails: a request gets
-// the cause at once, and not after the whole wait for a leader.
-func (h *Handler) hopeless(begun time.Time) bool {
+// noLeaderExpected reports whether no leader will be found soon, since the storage fails: a request
+// gets the cause at once, and not after the whole wait for a leader.
+func (h *Handler) noLeaderExpected(begun time.Time) bool {
 	return time.Since(begun) >= outageWait && node.StorageFailure(h.Node).Over(time.Now(), true)
 }
 

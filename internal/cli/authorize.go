@@ -124,14 +124,14 @@ func (a *authorize) run(args []string) int {
 	})
 }
 
-// ask sends one request. what is "attempt" or "update".
-func (a *authorize) ask(ctx context.Context, method, what string, in, out any) error {
-	return callWith(ctx, a.client, method, a.path+"/"+what, in, out)
+// send sends one request. step is "attempt" or "update".
+func (a *authorize) send(ctx context.Context, method, step string, in, out any) error {
+	return callWith(ctx, a.client, method, a.path+"/"+step, in, out)
 }
 
 func (a *authorize) current() (*authorizeStatus, error) {
 	s := &authorizeStatus{}
-	return s, a.ask(context.Background(), http.MethodGet, "attempt", nil, s)
+	return s, a.send(context.Background(), http.MethodGet, "attempt", nil, s)
 }
 
 func (a *authorize) start() int {
@@ -140,7 +140,7 @@ func (a *authorize) start() int {
 	if a.change != "" {
 		body = map[string]string{"change": a.change}
 	}
-	if err := a.ask(context.Background(), http.MethodPut, "attempt", body, s); err != nil {
+	if err := a.send(context.Background(), http.MethodPut, "attempt", body, s); err != nil {
 		return a.fail("starting the "+a.what, err)
 	}
 	return a.show(s)
@@ -151,7 +151,7 @@ func (a *authorize) stop() int {
 	if a.nonce != "" {
 		body = map[string]string{"nonce": a.nonce}
 	}
-	if err := a.ask(context.Background(), http.MethodDelete, "attempt", body, nil); err != nil {
+	if err := a.send(context.Background(), http.MethodDelete, "attempt", body, nil); err != nil {
 		return a.fail("canceling the "+a.what, err)
 	}
 	a.printf("Success! %s canceled (if it was started)\n", strings.ToUpper(a.what[:1])+a.what[1:])
@@ -203,7 +203,7 @@ func (a *authorize) give(args []string) int {
 		args: args, result: "the status",
 		give: func(ctx context.Context, share string) (progress, error) {
 			answer := &authorizeStatus{}
-			err := a.ask(ctx, http.MethodPut, "update", map[string]string{"key": share, "nonce": nonce}, answer)
+			err := a.send(ctx, http.MethodPut, "update", map[string]string{"key": share, "nonce": nonce}, answer)
 			if err != nil {
 				return progress{}, err
 			}

@@ -240,19 +240,19 @@ func TestMonitorFollows(t *testing.T) {
 }
 
 func TestCompletion(t *testing.T) {
-	ask := func(line string) map[string]string { return map[string]string{"COMP_LINE": line} }
+	complete := func(line string) map[string]string { return map[string]string{"COMP_LINE": line} }
 	runAll(t, []run{
-		{name: "complete-command", env: ask("sealgate p")},
-		{name: "complete-subcommand", env: ask("sealgate token ")},
-		{name: "complete-flag", env: ask("sealgate token create -o")},
-		{name: "complete-flag-value", env: ask("sealgate status -format ")},
-		{name: "complete-flag-value-equals", env: ask("sealgate read -format=y")},
-		{name: "complete-method", env: ask("sealgate login -method=")},
-		{name: "complete-argument", env: ask("sealgate auth enable ")},
-		{name: "complete-free", env: ask("sealgate read secret/")},
+		{name: "complete-command", env: complete("sealgate p")},
+		{name: "complete-subcommand", env: complete("sealgate token ")},
+		{name: "complete-flag", env: complete("sealgate token create -o")},
+		{name: "complete-flag-value", env: complete("sealgate status -format ")},
+		{name: "complete-flag-value-equals", env: complete("sealgate read -format=y")},
+		{name: "complete-method", env: complete("sealgate login -method=")},
+		{name: "complete-argument", env: complete("sealgate auth enable ")},
+		{name: "complete-free", env: complete("sealgate read secret/")},
 		{name: "complete-point", env: map[string]string{"COMP_LINE": "sealgate tok create", "COMP_POINT": "12"}},
-		{name: "complete-program-flag", env: ask("sealgate -auto")},
-		{name: "complete-unknown", env: ask("sealgate nosuch ")},
+		{name: "complete-program-flag", env: complete("sealgate -auto")},
+		{name: "complete-unknown", env: complete("sealgate nosuch ")},
 		{name: "completion-bash", args: []string{"completion", "bash"}},
 		{name: "completion-zsh", args: []string{"completion", "zsh"}},
 		{name: "completion-fish", args: []string{"completion", "fish"}},

@@ -127,28 +127,28 @@ func runGenerateRoot(b *base, f *rootFlags, args []string) int {
 	})
 }
 
-// ask sends one request. what is "attempt" or "update". If the server lacks the route, ask switches
-// to the other one.
-func (g *rootToken) ask(ctx context.Context, method, what string, in, out any) error {
-	err := g.askHere(ctx, method, what, in, out)
+// send sends one request. step is "attempt" or "update". If the server lacks the route, send
+// switches to the other one.
+func (g *rootToken) send(ctx context.Context, method, step string, in, out any) error {
+	err := g.sendOnce(ctx, method, step, in, out)
 	if unserved(err) && g.route.other != nil {
 		g.route = g.route.other
-		err = g.askHere(ctx, method, what, in, out)
+		err = g.sendOnce(ctx, method, step, in, out)
 	}
 	return err
 }
 
-func (g *rootToken) askHere(ctx context.Context, method, what string, in, out any) error {
+func (g *rootToken) sendOnce(ctx context.Context, method, step string, in, out any) error {
 	send := callWith
 	if g.route.inData {
 		send = callData
 	}
-	return send(ctx, g.client, method, g.route.path+"/"+what, in, out)
+	return send(ctx, g.client, method, g.route.path+"/"+step, in, out)
 }
 
 func (g *rootToken) current() (*rootStatus, error) {
 	s := &rootStatus{}
-	return s, g.ask(context.Background(), http.MethodGet, "attempt", nil, s)
+	return s, g.send(context.Background(), http.MethodGet, "attempt", nil, s)
 }
 
 func (g *rootToken) showStatus() int {
@@ -164,7 +164,7 @@ func (g *rootToken) stop() int {
 	if g.nonce != "" { // cancels an attempt that was started without a token
 		body = map[string]string{"nonce": g.nonce}
 	}
-	if err := g.ask(context.Background(), http.MethodDelete, "attempt", body, nil); err != nil {
+	if err := g.send(context.Background(), http.MethodDelete, "attempt", body, nil); err != nil {
 		return g.fail("canceling root token generation", err)
 	}
 	g.printf("Success! Root token generation canceled (if it was started)\n")
@@ -187,7 +187,7 @@ func (g *rootToken) start() int {
 		return exitLocal
 	}
 	s := &rootStatus{}
-	if err := g.ask(context.Background(), http.MethodPut, "attempt", req, s); err != nil {
+	if err := g.send(context.Background(), http.MethodPut, "attempt", req, s); err != nil {
 		return g.fail("initializing root generation", err)
 	}
 	if g.format() == "table" && s.OTP != "" {

@@ -32,7 +32,8 @@ func (g *rootToken) give(args []string) int {
 		args: args, result: "the encoded token",
 		give: func(ctx context.Context, share string) (progress, error) {
 			answer := &rootStatus{}
-			if err := g.ask(ctx, http.MethodPut, "update", map[string]string{"key": share, "nonce": nonce}, answer); err != nil {
+			if err := g.send(ctx, http.MethodPut, "update", map[string]string{"key": share, "nonce": nonce},
+				answer); err != nil {
 				return progress{}, err
 			}
 			last, lastShare = answer, share
@@ -69,7 +70,7 @@ func (g *rootToken) printToken(s *rootStatus, share, nonce string) int {
 			"share:\n\n    sealgate %s\n", err, g.again(nonce))
 		return exitLocal
 	}
-	err = g.askHere(context.Background(), http.MethodPut, "acknowledge", map[string]string{"key": share, "nonce": nonce},
+	err = g.sendOnce(context.Background(), http.MethodPut, "acknowledge", map[string]string{"key": share, "nonce": nonce},
 		nil)
 	if err != nil && !unserved(err) {
 		g.errorf("Note: acknowledging the encoded token failed. The server keeps its encrypted copy until it "+

@@ -63,7 +63,7 @@ func loginOIDC(l *loginRun, client *api.Client) (*api.Secret, error) {
 		return nil, err
 	}
 	answer.Set("client_nonce", clientNonce)
-	return ask(client, "auth/"+l.mount+callbackPath, answer)
+	return readQuery(client, "auth/"+l.mount+callbackPath, answer)
 }
 
 // oidcOptions are the parameters of an OIDC login: the role and the redirect URI.

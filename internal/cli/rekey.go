@@ -174,7 +174,7 @@ func (r *rekey) authority() string {
 
 func (r *rekey) current() (*rekeyStatus, error) {
 	s := &rekeyStatus{}
-	return s, r.ask(context.Background(), http.MethodGet, "init", nil, s)
+	return s, r.send(context.Background(), http.MethodGet, "init", nil, s)
 }
 
 func (r *rekey) showStatus() int {
@@ -190,7 +190,7 @@ func (r *rekey) stop() int {
 	if r.nonce != "" { // servers that check it cancel only this operation
 		body = map[string]string{"nonce": r.nonce}
 	}
-	if err := r.ask(context.Background(), http.MethodDelete, "init", body, nil); err != nil {
+	if err := r.send(context.Background(), http.MethodDelete, "init", body, nil); err != nil {
 		return r.fail("canceling "+r.variant.noun, err)
 	}
 	r.printf("Success! Canceled %s (if it was started)\n", r.variant.gerund)

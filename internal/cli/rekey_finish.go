@@ -51,7 +51,8 @@ func (r *rekey) explainFetching(s *rekeyStatus, nonce string) {
 // acknowledge confirms to the server that the new shares arrived, so that it wipes its copy. Other
 // servers keep none.
 func (r *rekey) acknowledge(share, nonce string) {
-	err := r.ask(context.Background(), http.MethodPut, "acknowledge", map[string]string{"key": share, "nonce": nonce}, nil)
+	err := r.send(context.Background(), http.MethodPut, "acknowledge", map[string]string{"key": share, "nonce": nonce},
+		nil)
 	if err != nil && !unserved(err) {
 		r.errorf("Note: acknowledging the new shares failed. The server keeps its encrypted copy until it expires.\n%s",
 			errorText(err))

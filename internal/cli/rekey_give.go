@@ -110,7 +110,7 @@ func (r *rekey) join(s *rekeyStatus, args []string) (_ *rekeyStatus, nonce strin
 // update gives one share. If the response has no progress, it reads the status.
 func (r *rekey) update(ctx context.Context, share, nonce string) (*rekeyStatus, error) {
 	answer := &rekeyStatus{}
-	if err := r.ask(ctx, http.MethodPut, "update", map[string]string{"key": share, "nonce": nonce}, answer); err != nil {
+	if err := r.send(ctx, http.MethodPut, "update", map[string]string{"key": share, "nonce": nonce}, answer); err != nil {
 		return nil, err
 	}
 	if !answer.Complete && !answer.Started {

@@ -30,7 +30,7 @@ func (r *rekey) begin() (*rekeyStatus, int) {
 		Holders: r.holders,
 	}
 	s := &rekeyStatus{}
-	if err := r.ask(context.Background(), http.MethodPut, "init", req, s); err != nil {
+	if err := r.send(context.Background(), http.MethodPut, "init", req, s); err != nil {
 		return nil, r.fail("initializing "+r.variant.noun, err)
 	}
 	// A rekey of the barrier with an auto-unseal seal makes no new shares.

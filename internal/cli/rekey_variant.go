@@ -59,12 +59,12 @@ same share and nonce fetch it again, until the command has acknowledged to the s
 	return strings.NewReplacer("COMMAND", f.command, "WHO", who).Replace(text)
 }
 
-// ask sends one request of the ceremony. what is "init", "update", "verify" or "acknowledge".
-func (r *rekey) ask(ctx context.Context, method, what string, in, out any) error {
+// send sends one request of the ceremony. step is "init", "update", "verify" or "acknowledge".
+func (r *rekey) send(ctx context.Context, method, step string, in, out any) error {
 	if r.variant.inData {
-		return callData(ctx, r.client, method, r.path+"/"+what, in, out)
+		return callData(ctx, r.client, method, r.path+"/"+step, in, out)
 	}
-	return callWith(ctx, r.client, method, r.path+"/"+what, in, out)
+	return callWith(ctx, r.client, method, r.path+"/"+step, in, out)
 }
 
 func (r *rekey) deleteBackup() int {

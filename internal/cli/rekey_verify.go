@@ -25,7 +25,7 @@ func (v *verification) progress() progress {
 
 func (r *rekey) verification(ctx context.Context, method string, in any) (*verification, error) {
 	v := &verification{}
-	return v, r.ask(ctx, method, "verify", in, v)
+	return v, r.send(ctx, method, "verify", in, v)
 }
 
 func (r *rekey) showVerification() int {

@@ -23,8 +23,8 @@ func send(client *api.Client, method, path string, in any) (*api.Secret, error) 
 	return exchange(ctx, client, req)
 }
 
-// ask reads a path with query parameters.
-func ask(client *api.Client, path string, q url.Values) (*api.Secret, error) {
+// readQuery reads a path with query parameters.
+func readQuery(client *api.Client, path string, q url.Values) (*api.Secret, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), client.ClientTimeout())
 	defer cancel()
 	req := client.NewRequest(http.MethodGet, "/v1/"+path)

@@ -39,7 +39,7 @@ func (t ttyTerminal) ReadSecret() ([]byte, error) {
 		case <-done:
 		case s := <-signals:
 			_ = term.Restore(fd, before)
-			die(s)
+			endBySignal(s)
 		}
 	}()
 	line, err := hiddenLine(t.file)
@@ -49,13 +49,13 @@ func (t ttyTerminal) ReadSecret() ([]byte, error) {
 		err = errors.Join(err, restoreErr)
 	}
 	if errors.Is(err, errInterrupted) {
-		die(syscall.SIGINT)
+		endBySignal(syscall.SIGINT)
 	}
 	return line, err
 }
 
-// die ends the process by the signal, so that the parent process sees it.
-func die(s os.Signal) {
+// endBySignal ends the process by the signal, so that the parent process sees it.
+func endBySignal(s os.Signal) {
 	signal.Reset()
 	if number, ok := s.(syscall.Signal); ok {
 		_ = syscall.Kill(os.Getpid(), number)

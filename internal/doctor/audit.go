@@ -67,7 +67,7 @@ func (e *exam) auditFile(on topic, path string) {
 			on.warn("chmod go-w "+path, "other users may write to it, and so forge entries (%s)", info.Mode().Perm())
 		}
 	}
-	e.room(on, filepath.Dir(path))
+	e.diskSpace(on, filepath.Dir(path))
 }
 
 func (e *exam) syslog(on topic) {

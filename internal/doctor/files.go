@@ -126,8 +126,8 @@ func (e *exam) writableFolder(on topic, dir, what string) bool {
 	return false
 }
 
-// room warns if a disk is nearly full.
-func (e *exam) room(on topic, path string) {
+// diskSpace warns if a disk is nearly full.
+func (e *exam) diskSpace(on topic, path string) {
 	var st unix.Statfs_t
 	if unix.Statfs(path, &st) != nil {
 		return

@@ -67,7 +67,7 @@ func (e *exam) seals(ctx context.Context) (would []string) {
 			_ = c.Close() // a library that hangs was reported above
 		}
 	}
-	e.together(would, custodians)
+	e.checkPolicy(would, custodians)
 	e.missing()
 	return would
 }
@@ -125,8 +125,8 @@ func (e *exam) missing() {
 	}
 }
 
-// together checks whether the seals suffice for the stored root key.
-func (e *exam) together(would []string, custodians bool) {
+// checkPolicy checks whether the seals suffice for the stored root key.
+func (e *exam) checkPolicy(would []string, custodians bool) {
 	on := e.on("seal", "all", e.cfg.SealPolicy.Pos)
 	switch {
 	case e.locked && e.running != nil && e.running.would:

@@ -203,6 +203,6 @@ func (e *exam) folder(on topic, dir string) bool {
 	if uid := owner(dir); os.Geteuid() == 0 && uid > 0 {
 		on.warn("run doctor as the server's user", "it belongs to user %d, and doctor runs as root", uid)
 	}
-	e.room(on, dir)
+	e.diskSpace(on, dir)
 	return true
 }

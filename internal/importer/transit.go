@@ -76,7 +76,7 @@ func (k *keyCopy) copy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := k.obstacle(); err != nil {
+	if err := k.cannotCopy(); err != nil {
 		return err
 	}
 	var have transitKey
@@ -105,8 +105,8 @@ func (k *keyCopy) copy(ctx context.Context) error {
 	return k.bring(ctx)
 }
 
-// obstacle is why a key has to stay where it is.
-func (k *keyCopy) obstacle() error {
+// cannotCopy returns why a key has to stay at the source; nil if it can be copied.
+func (k *keyCopy) cannotCopy() error {
 	w := k.want
 	switch {
 	case w.SoftDeleted:

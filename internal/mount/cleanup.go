@@ -50,7 +50,7 @@ func (t *Table) Run(ctx context.Context) {
 	defer ticks.Stop()
 	for {
 		var retry <-chan time.Time
-		if !t.care(ctx) {
+		if !t.maintain(ctx) {
 			retry = time.After(sweepPause)
 		}
 		if !t.pause(ctx, retry, ticks.C) {
@@ -94,8 +94,8 @@ func (t *Table) tick(ctx context.Context) {
 	}
 }
 
-// care runs the maintenance of the backends, and reports whether all of it is done.
-func (t *Table) care(ctx context.Context) bool {
+// maintain runs the maintenance of the backends, and reports whether all of it is done.
+func (t *Table) maintain(ctx context.Context) bool {
 	done := true
 	for _, e := range t.now.Load().mounts {
 		k, ok := e.backend.(Maintainer)

@@ -106,7 +106,7 @@ func (t *Table) cleanUp(ctx context.Context) error {
 		t.register(ctx, names)
 		for _, id := range names {
 			if uuid.Valid(id) { // anything else could make the sweep delete outside "logical/<uuid>/"
-				if err := t.bury(ctx, id); err != nil {
+				if err := t.removeEntries(ctx, id); err != nil {
 					t.removals.note(id, func(r *Removal) { r.Error = err.Error() })
 					return err
 				}
@@ -138,8 +138,8 @@ func (t *Table) tombstone(ctx context.Context, id string) (path string, at time.
 	return unmarshalTombstone(record)
 }
 
-// bury reports an unmounted path to Gone, and removes its entries.
-func (t *Table) bury(ctx context.Context, id string) error {
+// removeEntries reports an unmounted path to Gone, and removes its entries.
+func (t *Table) removeEntries(ctx context.Context, id string) error {
 	path, at, err := t.tombstone(ctx, id)
 	if err != nil {
 		return err

@@ -250,7 +250,7 @@ func (r *RecoveryMode) Give(ctx context.Context, nonce string, share *secret.Byt
 	if err := r.record(ctx, c); err != nil {
 		return ceremony.GenerateRootStatus{}, err
 	}
-	return r.mint(c)
+	return r.makeToken(c)
 }
 
 // record adds the ceremony to the transcript, before there is a token. Where the transcript is
@@ -305,7 +305,7 @@ func (r *RecoveryMode) openWith(ctx context.Context, key *secret.Bytes) error {
 	return err
 }
 
-func (r *RecoveryMode) mint(c *recovery.Ceremony) (ceremony.GenerateRootStatus, error) {
+func (r *RecoveryMode) makeToken(c *recovery.Ceremony) (ceremony.GenerateRootStatus, error) {
 	text, err := token.NewTokenText(r.node.cfg.Rand)
 	if err != nil {
 		return ceremony.GenerateRootStatus{}, err

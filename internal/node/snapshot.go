@@ -224,9 +224,9 @@ func restoreFault(err error) error {
 	return barrier.Fault(err, "the snapshot could not be restored")
 }
 
-// vacant finishes an interrupted restore, and refuses a storage that is being migrated: a node that
-// unsealed then would work on half of the data.
-func (r restorer) vacant(ctx context.Context) error {
+// requireEmpty finishes an interrupted restore, and refuses a storage that is being migrated: a
+// node that unsealed then would work on half of the data.
+func (r restorer) requireEmpty(ctx context.Context) error {
 	n := r.n
 	_, err := n.cfg.Store.Get(ctx, snapshot.MigrationKey)
 	switch {
@@ -283,7 +283,7 @@ func (r restorer) rotate(ctx context.Context, b *barrier.Barrier) error {
 
 // loadVacant is load before an unseal or an initialisation.
 func (n *Node) loadVacant(ctx context.Context) error {
-	if err := (restorer{n}).vacant(ctx); err != nil {
+	if err := (restorer{n}).requireEmpty(ctx); err != nil {
 		return err
 	}
 	return n.load(ctx)

@@ -16,8 +16,8 @@ import (
 // itself is who makes changes that no client asked for.
 var itself = ceremony.Starter{DisplayName: "the server itself"}
 
-// doomed returns why a seal that holds the root key is about to be lost, "" where it is not.
-func doomed(st seals.Status, now time.Time) string {
+// lossReason returns why a seal that holds the root key is about to be lost, "" where it is not.
+func lossReason(st seals.Status, now time.Time) string {
 	switch {
 	case len(st.Needed) == 0:
 	case st.Deletion != nil:
@@ -42,7 +42,7 @@ func (k *sealKeeper) leaveDoomed(ctx context.Context, set *seals.Set) {
 		return
 	}
 	for _, st := range set.StatusOf(n.state.Load().record) {
-		why := doomed(st, n.cfg.Now())
+		why := lossReason(st, n.cfg.Now())
 		if why == "" || time.Now().Before(k.postpone[st.Name]) {
 			continue
 		}

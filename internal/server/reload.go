@@ -40,7 +40,7 @@ func (p *instance) reload() {
 	defer p.reloads.Unlock()
 	r := &reloading{instance: p, changed: map[string]bool{}}
 	p.trail.Reopen()
-	r.did("audit files reopened")
+	r.note("audit files reopened")
 	if p.logFile != nil {
 		r.done("log file reopened", p.logFile.Reopen())
 	}
@@ -68,14 +68,14 @@ type reloading struct {
 	ignored, restart []string
 }
 
-func (r *reloading) did(what string) { r.applied = append(r.applied, what) }
+func (r *reloading) note(what string) { r.applied = append(r.applied, what) }
 
 func (r *reloading) done(what string, err error) {
 	if err != nil {
 		r.failed = append(r.failed, fmt.Sprintf("%s: %v", what, err))
 		return
 	}
-	r.did(what)
+	r.note(what)
 }
 
 // tls reads certificates and TLS settings again, also from new paths.
@@ -105,7 +105,7 @@ func (r *reloading) tls(next *config.Config) {
 		if l.TLSCertFile != was {
 			title += " from " + l.TLSCertFile
 		}
-		r.did("certificate of " + title)
+		r.note("certificate of " + title)
 	}
 }
 
@@ -128,7 +128,7 @@ func (r *reloading) level(next *config.Config) {
 		r.hub.SetBase(next.LogLevel)
 		r.cfg.LogLevel = next.LogLevel
 		if changed {
-			r.did("log_level " + strings.ToLower(next.LogLevel.String()))
+			r.note("log_level " + strings.ToLower(next.LogLevel.String()))
 		}
 	}
 }
@@ -149,7 +149,7 @@ func (r *reloading) seals(next *config.Config) {
 		return
 	}
 	maps.DeleteFunc(r.changed, func(name string, _ bool) bool { return isSealSetting(name) })
-	r.did("seals")
+	r.note("seals")
 }
 
 // replaceWithin bounds the proof that changed seals open what the old ones open.

@@ -143,7 +143,7 @@ func (u *UI) showKV(w http.ResponseWriter, q *query, path string, d kvPage, fail
 	v := view{Title: "Secrets", Page: "secrets/"}
 	m, err := q.kvAt(path)
 	if err == nil {
-		d.Mount, d.Crumbs = m, crumbs(m)
+		d.Mount, d.Crumbs = m, breadcrumbs(m)
 		if m.Rest == "" || strings.HasSuffix(m.Rest, "/") {
 			v.CLI = []string{"sealgate kv list " + m.Path + m.Rest}
 			err = q.kvList(m, &d)
@@ -166,8 +166,8 @@ func (u *UI) showKV(w http.ResponseWriter, q *query, path string, d kvPage, fail
 	u.show(w, q.r, "kv", v)
 }
 
-// crumbs are the folders above a path.
-func crumbs(m kvMount) []crumb {
+// breadcrumbs are the folders above a path.
+func breadcrumbs(m kvMount) []crumb {
 	all := []crumb{{Name: strings.TrimSuffix(m.Path, "/"), Path: m.Path}}
 	at := m.Path
 	for _, part := range strings.Split(strings.TrimSuffix(m.Rest, "/"), "/") {

@@ -54,7 +54,7 @@ type Report struct {
 	// DeviceKeys are the changes of the key in an HSM or KMS that co-signs, in the order of the chain,
 	// as far as their records are unaltered.
 	DeviceKeys []DeviceKey
-	Problems     []Problem
+	Problems   []Problem
 
 	seen map[uint64]found
 }

@@ -104,8 +104,8 @@ func (t tied) Deadline() (time.Time, bool) { return t.call.Deadline() }
 func (t tied) Done() <-chan struct{}       { return t.call.Done() }
 func (t tied) Err() error                  { return t.call.Err() }
 
-// tie ends every request of every client with the context of the call that it belongs to.
-func tie(stack *middleware.Stack) error {
+// endWithCall ends every request of every client with the context of the call that it belongs to.
+func endWithCall(stack *middleware.Stack) error {
 	return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("SealgateDeadline",
 		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
 			middleware.InitializeOutput, middleware.Metadata, error,
@@ -120,14 +120,14 @@ func tie(stack *middleware.Stack) error {
 // base returns the SDK's configuration without the environment.
 func (s *source) base() aws.Config {
 	return aws.Config{Region: s.region, HTTPClient: s.once, Retryer: retryer,
-		APIOptions: []func(*middleware.Stack) error{tie}}
+		APIOptions: []func(*middleware.Stack) error{endWithCall}}
 }
 
 // ambient returns the SDK's default configuration: variables and profiles, and what these refer to.
 func (s *source) ambient(ctx context.Context) (aws.Config, error) {
 	o := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(s.once), config.WithRetryer(retryer),
-		config.WithAPIOptions([]func(*middleware.Stack) error{tie}),
+		config.WithAPIOptions([]func(*middleware.Stack) error{endWithCall}),
 		config.WithProcessCredentialOptions(func(o *processcreds.Options) { o.Timeout = s.timeout }),
 		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient = s.once }),
 	}

@@ -74,7 +74,7 @@ func (k *Key) Describe(ctx context.Context) (info Info, err error) {
 		return Info{}, seals.Fail(seals.PendingDeletion, err, "recover the key")
 	case err != nil:
 		return Info{}, err
-	case r.Key == nil || r.Key.KID == nil || r.Key.Kty == nil || !k.w.mine(r.Key.KID):
+	case r.Key == nil || r.Key.KID == nil || r.Key.Kty == nil || !k.w.namesKey(r.Key.KID):
 		return Info{}, k.w.unexpected()
 	case *r.Key.Kty != azkeys.KeyTypeRSA && *r.Key.Kty != azkeys.KeyTypeRSAHSM:
 		return Info{}, seals.Fail(seals.Misconfigured, errors.New("the key is not an RSA key"), "use an RSA key")

@@ -187,15 +187,15 @@ func (w *Wrapper) wrap(ctx context.Context, key []byte) (envelope.Wrapped, error
 	if err != nil {
 		return envelope.Wrapped{}, err
 	}
-	if r.KID == nil || len(r.Result) == 0 || !w.mine(r.KID) {
+	if r.KID == nil || len(r.Result) == 0 || !w.namesKey(r.KID) {
 		return envelope.Wrapped{}, w.unexpected()
 	}
 	w.last.Store(r.KID.Version())
 	return envelope.Wrapped{Version: r.KID.Version(), Key: r.Result}, nil
 }
 
-// mine reports whether an id that the service returned names a version of the key.
-func (w *Wrapper) mine(id *azkeys.ID) bool {
+// namesKey reports whether an id that the service returned names a version of the key.
+func (w *Wrapper) namesKey(id *azkeys.ID) bool {
 	v := id.Version()
 	return v != "" && len(v) <= maxVersion && keyName.MatchString(v) && id.Name() == w.settings.key
 }
@@ -231,7 +231,7 @@ func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
 		return w.client.GetKey(ctx, w.settings.key, "", nil)
 	})
 	switch {
-	case err == nil && r.Key != nil && r.Key.KID != nil && w.mine(r.Key.KID):
+	case err == nil && r.Key != nil && r.Key.KID != nil && w.namesKey(r.Key.KID):
 		return r.Key.KID.Version(), nil
 	case err == nil:
 		return "", w.unexpected()
@@ -260,7 +260,7 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 		return st, nil
 	case err != nil:
 		return st, err
-	case r.Key == nil || r.Key.KID == nil || !w.mine(r.Key.KID):
+	case r.Key == nil || r.Key.KID == nil || !w.namesKey(r.Key.KID):
 		return st, w.unexpected()
 	}
 	st.Latest = r.Key.KID.Version()

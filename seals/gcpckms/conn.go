@@ -173,7 +173,7 @@ func (c *conn) do(ctx context.Context, call func(context.Context, *kms.KeyManage
 		if err != nil {
 			return err
 		}
-		if err = call(c.tokens.carry(ctx, token), client); err == nil {
+		if err = call(c.tokens.withToken(ctx, token), client); err == nil {
 			return nil
 		}
 		if refused(err) {

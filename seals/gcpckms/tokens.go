@@ -124,8 +124,8 @@ func (t *tokens) Token(ctx context.Context) (*auth.Token, error) {
 	return token, nil
 }
 
-// carry adds a token and the quota project to the context of one attempt.
-func (t *tokens) carry(ctx context.Context, token *auth.Token) context.Context {
+// withToken adds a token and the quota project to the context of one attempt.
+func (t *tokens) withToken(ctx context.Context, token *auth.Token) context.Context {
 	if project := t.quota.Load(); project != nil {
 		ctx = grpcmeta.AppendToOutgoingContext(ctx, "x-goog-user-project", *project)
 	}

@@ -67,7 +67,7 @@ func unresponsive(t *testing.T, _ Harness, f *Fixture) {
 	if d, ok := f.Wrapper.(seals.Describer); ok {
 		_ = punctual(t, "Describe", plain, func(ctx context.Context) error { _, err := d.Describe(ctx); return err })
 	}
-	crowd(t, f, blob, plain)
+	checkConcurrent(t, f, blob, plain)
 	restore()
 	decrypt(t, f.Wrapper, blob, plain)
 	settle(t, idle)
@@ -76,8 +76,8 @@ func unresponsive(t *testing.T, _ Harness, f *Fixture) {
 // waiting is the number of concurrent calls to an unresponsive peer.
 const waiting = 64
 
-// crowd checks concurrent calls to an unresponsive peer.
-func crowd(t *testing.T, f *Fixture, blob *wrapping.BlobInfo, plain []byte) {
+// checkConcurrent checks concurrent calls to an unresponsive peer.
+func checkConcurrent(t *testing.T, f *Fixture, blob *wrapping.BlobInfo, plain []byte) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
@@ -162,7 +162,7 @@ func punctual(t *testing.T, name string, plain []byte, call func(context.Context
 	return context.DeadlineExceeded
 }
 
-func away(t *testing.T, h Harness, f *Fixture) {
+func checkUnavailable(t *testing.T, h Harness, f *Fixture) {
 	plain := random(32)
 	blob := encrypt(t, f.Wrapper, plain)
 	restore := f.Away()

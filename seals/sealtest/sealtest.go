@@ -99,7 +99,7 @@ func Run(t *testing.T, h Harness) {
 		{"cut and empty blobs", true, truncated},
 		{"blob of another key", has.Other != nil, otherKey},
 		{"one request per probe", has.Calls != nil && !isQuorum, oneRequestPerProbe},
-		{"peer unavailable", has.Away != nil, away},
+		{"peer unavailable", has.Away != nil, checkUnavailable},
 		{"throttled", has.Throttle != nil, throttled},
 		{"garbled answers", has.Garble != nil, garbled},
 		{"permission revoked", has.Deny != nil, forbidden},

@@ -73,7 +73,7 @@ func (w *Wrapper) refresh(token func() (string, bool, error)) error {
 		w.log.Info("the token of the transit seal was replaced", "seal", w.name)
 	}
 	w.client.SetToken(t)
-	w.renewer.kick()
+	w.renewer.tokenChanged()
 	return nil
 }
 

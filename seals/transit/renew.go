@@ -27,8 +27,8 @@ const (
 	renewAgainMax = time.Minute
 )
 
-// kick is called when a new token is in use, including the first.
-func (r *renewer) kick() {
+// tokenChanged is called when a new token is in use, including the first.
+func (r *renewer) tokenChanged() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.renew == nil || r.closed {

@@ -41,20 +41,20 @@ func TestRenewal(t *testing.T) {
 						calls++
 						return a.left, a.renewable, a.err
 					}}
-				r.kick()
+				r.tokenChanged()
 				time.Sleep(c.during)
 				synctest.Wait()
 				if calls < c.calls[0] || calls > c.calls[1] {
 					t.Errorf("%d renewals in %s, want %v", calls, c.during, c.calls)
 				}
 				before := calls
-				r.kick() // another token is in use
+				r.tokenChanged() // another token is in use
 				synctest.Wait()
 				if calls != before+1 {
 					t.Errorf("%d renewals of a token that was just replaced", calls-before)
 				}
 				r.close()
-				r.kick()
+				r.tokenChanged()
 				synctest.Wait()
 			})
 		})

@@ -75,7 +75,7 @@ type authorizeAnswer struct {
 func authorizeShown(s ceremony.GrantStatus) (*api.Answer, error) {
 	return api.Show(authorizeAnswer{
 		Nonce: s.Nonce, Started: s.Started, StartedBy: s.StartedBy, Progress: s.Progress, Required: s.Required,
-		Complete: s.Complete, Expires: moments(s.Expires), Change: s.Change, HoldersGiven: s.HoldersGiven,
+		Complete: s.Complete, Expires: formatTime(s.Expires), Change: s.Change, HoldersGiven: s.HoldersGiven,
 	})
 }
 

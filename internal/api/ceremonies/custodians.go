@@ -74,17 +74,18 @@ func holders(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answer, 
 		return nil, err
 	}
 	a := holdersAnswer{
-		Created: moments(l.Created), Generation: l.Generation, Holders: []holderAnswer{},
+		Created: formatTime(l.Created), Generation: l.Generation, Holders: []holderAnswer{},
 		Shares: l.Shares, Target: l.Target, Threshold: l.Threshold,
 	}
 	for _, one := range l.Holders {
-		a.Holders = append(a.Holders, holderAnswer{LastProven: moments(one.LastProven), Name: one.Name, Number: one.Number})
+		a.Holders = append(a.Holders, holderAnswer{LastProven: formatTime(one.LastProven), Name: one.Name,
+			Number: one.Number})
 	}
 	return api.Show(map[string]holdersAnswer{l.Target: a})
 }
 
-// moments renders a time; the zero time is "".
-func moments(t time.Time) string {
+// formatTime renders a time; the zero time is "".
+func formatTime(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}

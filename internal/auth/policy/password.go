@@ -94,7 +94,7 @@ func (p *Password) addCharset(fields []field) error {
 		case "charset":
 			var text string
 			text, err = f.value.text(f)
-			c.letters = letters(text)
+			c.letters = distinctRunes(text)
 			if err == nil && len(text) > maxCharset {
 				err = f.bad("a charset has at most %d bytes", maxCharset)
 			}
@@ -117,8 +117,8 @@ func (p *Password) addCharset(fields []field) error {
 	return fmt.Errorf("%w: a charset contains unprintable characters", ErrSyntax)
 }
 
-// letters returns the distinct characters of a text.
-func letters(text string) []rune {
+// distinctRunes returns the distinct characters of a text.
+func distinctRunes(text string) []rune {
 	all := []rune(text)
 	slices.Sort(all)
 	return slices.Compact(all)
@@ -130,7 +130,7 @@ func (p *Password) check() error {
 		least += min(c.least, maxPassword+1) // cannot overflow: there are fewer rules than bytes
 		p.all = append(p.all, c.letters...)
 	}
-	p.all = letters(string(p.all))
+	p.all = distinctRunes(string(p.all))
 	switch {
 	case p.length < minPassword || p.length > maxPassword:
 		return fmt.Errorf("%w: the length must be from %d to %d", ErrSyntax, minPassword, maxPassword)

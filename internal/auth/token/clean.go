@@ -72,7 +72,7 @@ func (s sweeper) clean(ctx context.Context) error {
 	}
 	begun := s.now()
 	before := s.buried.Load()
-	if err := s.marked(ctx, endedPrefix, s.bury); err != nil {
+	if err := s.marked(ctx, endedPrefix, s.removeEnded); err != nil {
 		return err
 	}
 	if n := s.buried.Load() - before; n >= manyBuried {
@@ -254,9 +254,9 @@ func (s sweeper) children(ctx context.Context, parent digest, n int, f func([]di
 // them can be used any more, so their removal leaves most of the machine to requests.
 const buryRate = 5500
 
-// bury removes the children of a token that has ended. Children that have children themselves are
-// marked in turn.
-func (s sweeper) bury(ctx context.Context, parent digest) error {
+// removeEnded removes the children of a token that has ended. Children that have children
+// themselves are marked in turn.
+func (s sweeper) removeEnded(ctx context.Context, parent digest) error {
 	begun, first := time.Now(), s.buried.Load()
 	return s.children(ctx, parent, maxOps/(mostTraces+1), func(some []digest) error {
 		ahead := time.Duration(s.buried.Load()-first) * time.Second / buryRate

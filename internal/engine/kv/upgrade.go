@@ -213,7 +213,7 @@ func (m *mover) below(ctx context.Context, folder string) error {
 			}
 		}
 		for len(paths) > 0 {
-			n, err := m.some(ctx, paths)
+			n, err := m.moveBatch(ctx, paths)
 			if err != nil {
 				return err
 			}
@@ -222,8 +222,9 @@ func (m *mover) below(ctx context.Context, folder string) error {
 	}
 }
 
-// some moves as many of the first entries as fit into one commit, and returns how many it handled.
-func (m *mover) some(ctx context.Context, paths []string) (int, error) {
+// moveBatch moves as many of the first entries as fit into one commit, and returns how many it
+// handled.
+func (m *mover) moveBatch(ctx context.Context, paths []string) (int, error) {
 	var stripes []int
 	for _, path := range paths {
 		stripes = append(stripes, m.stripe(path))

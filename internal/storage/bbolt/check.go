@@ -78,7 +78,7 @@ func (k *check) run(ctx context.Context, s *Store) {
 	case errors.Is(err, storage.ErrUnreadable): // what needs the page fails
 		s.unreadable.failed(readingFile, err)
 	case err != nil:
-		s.condemn(err)
+		s.refuseAll(err)
 	default:
 		if err := s.writer.mark.confirm(); err != nil {
 			s.log.Warn("the next start verifies the database before it serves", "file", s.path, "error", err)
@@ -96,8 +96,8 @@ func (k *check) cancel() {
 	<-k.ended
 }
 
-// condemn refuses every call from now on, as Open would have: the file is damaged.
-func (s *Store) condemn(err error) {
+// refuseAll refuses every call from now on, as Open would have: the file is damaged.
+func (s *Store) refuseAll(err error) {
 	s.log.Error("the database is damaged; all reads and writes are refused until it is restored", "file", s.path,
 		"error", err)
 	s.damaged.Store(&err)

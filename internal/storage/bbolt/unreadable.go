@@ -162,9 +162,9 @@ func written(b storage.Batch) reading {
 	return readingHead
 }
 
-// apart writes the members of a group one by one after one of them needed an unreadable page: the
-// others do not fail with it. It reports whether it did.
-func (w *writer) apart(group []*request, err error) bool {
+// commitEach writes the members of a group one by one after one of them needed an unreadable page:
+// the others do not fail with it. It reports whether it did.
+func (w *writer) commitEach(group []*request, err error) bool {
 	if len(group) < 2 || !errors.Is(err, storage.ErrUnreadable) {
 		return false
 	}

@@ -119,7 +119,7 @@ func (w *writer) write(group []*request) {
 	slow := w.watchSlow()
 	events, err := w.transact(group, results)
 	slow.Stop()
-	if w.apart(group, err) {
+	if w.commitEach(group, err) {
 		return
 	}
 	if err != nil || len(events) > 0 { // without events nothing was written, which proves nothing

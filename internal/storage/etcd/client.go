@@ -110,7 +110,7 @@ func (s *Store) dial(m *member, config clientv3.Config) {
 			m.link.Store(newLink(client))
 			return
 		}
-		if status.Code(err) != codes.Unauthenticated && !is(err, rpctypes.ErrAuthFailed) {
+		if status.Code(err) != codes.Unauthenticated && !isAny(err, rpctypes.ErrAuthFailed) {
 			err = status.Error(codes.Unavailable, status.Convert(err).Message()) // another member may answer
 		}
 		m.failed.Store(&err)
@@ -139,7 +139,7 @@ func (s *Store) login(ctx context.Context) error {
 	_, _, err := ask(limited, s, job{"logging in", false}, authenticate)
 	switch {
 	case err == nil:
-	case is(err, rpctypes.ErrAuthNotEnabled):
+	case isAny(err, rpctypes.ErrAuthNotEnabled):
 		s.log.Warn("a user is configured, but etcd does not authenticate clients: anyone who can reach it can change the " +
 			"data; run etcdctl auth enable")
 	default:

@@ -45,8 +45,8 @@ func (w *sweeper) due() <-chan time.Time {
 	return w.ticker.C
 }
 
-// saw records etcd's revision.
-func (w *sweeper) saw(revision int64) { w.latest.Store(max(revision, w.latest.Load())) }
+// observe records etcd's revision.
+func (w *sweeper) observe(revision int64) { w.latest.Store(max(revision, w.latest.Load())) }
 
 // compact removes what was already history at the last call.
 func (w *sweeper) compact(ctx context.Context) {
@@ -62,8 +62,9 @@ func (w *sweeper) compact(ctx context.Context) {
 	}
 	_, _, err := ask(limited, s, job{"compacting", false}, call)
 	switch {
-	case err == nil, is(err, rpctypes.ErrCompacted), ctx.Err() != nil: // another client did, or this node no longer leads
-	case is(err, rpctypes.ErrPermissionDenied):
+	// another client did, or this node no longer leads
+	case err == nil, isAny(err, rpctypes.ErrCompacted), ctx.Err() != nil:
+	case isAny(err, rpctypes.ErrPermissionDenied):
 		if w.denied.CompareAndSwap(false, true) {
 			s.log.Warn("etcd does not permit this user to compact the history, which will reach the quota: start etcd with" +
 				" --auto-compaction-retention=5m, and set disable_compaction")

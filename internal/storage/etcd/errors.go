@@ -13,8 +13,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// is reports whether err is one of etcd's own errors.
-func is(err error, want ...error) bool {
+// isAny reports whether err is one of these errors of etcd.
+func isAny(err error, want ...error) bool {
 	err = rpctypes.Error(err)
 	for _, w := range want {
 		if errors.Is(err, w) {
@@ -31,14 +31,14 @@ func (s *Store) explain(ctx context.Context, doing string, err error) error {
 		return fmt.Errorf("etcd: %s: %w", doing, ctx.Err())
 	case s.closing.Err() != nil:
 		return storage.ErrClosed
-	case is(err, rpctypes.ErrNoSpace):
+	case isAny(err, rpctypes.ErrNoSpace):
 		return fmt.Errorf("%w: etcd at %s has reached its quota: compact and defragment it, or raise --quota-backend-bytes,"+
 			" then run etcdctl alarm disarm", storage.ErrFull, s.where())
-	case is(err, rpctypes.ErrUserEmpty, rpctypes.ErrPermissionDenied, rpctypes.ErrAuthFailed):
+	case isAny(err, rpctypes.ErrUserEmpty, rpctypes.ErrPermissionDenied, rpctypes.ErrAuthFailed):
 		return storage.Classified(storage.Denied, s.denied(doing, err))
-	case is(err, rpctypes.ErrCompacted):
+	case isAny(err, rpctypes.ErrCompacted):
 		return fmt.Errorf("etcd: %s: %w; try again", doing, errCompacted)
-	case is(err, rpctypes.ErrCorrupt):
+	case isAny(err, rpctypes.ErrCorrupt):
 		return fmt.Errorf("%w: etcd at %s reports that its members' data differ", storage.ErrCorrupt, s.where())
 	}
 	class, cause := s.cause(err)
@@ -52,7 +52,7 @@ func (s *Store) denied(doing string, err error) error {
 		return fmt.Errorf("%w: %s: etcd requires a user with read and write permission below %s: set username and password "+
 			"(ETCD_USERNAME,"+
 			" ETCD_PASSWORD), or a client certificate with the user's name", ErrDenied, doing, s.keys.base)
-	case is(err, rpctypes.ErrPermissionDenied):
+	case isAny(err, rpctypes.ErrPermissionDenied):
 		return fmt.Errorf("%w: %s: the user %q has no permission: run etcdctl role grant-permission ROLE readwrite "+
 			"--prefix=true %s",
 			ErrDenied, doing, s.o.Username, s.keys.base)
@@ -94,7 +94,7 @@ func (s *Store) cause(err error) (storage.Class, string) {
 	case status.Code(err) == codes.DeadlineExceeded, timedOut(text):
 		return storage.Unresponsive, fmt.Sprintf("did not answer within %s (request_timeout): check that it runs, has a "+
 			"quorum and is reachable (%s)", s.o.RequestTimeout, text)
-	case is(err, rpctypes.ErrNoLeader, rpctypes.ErrTimeout, rpctypes.ErrTimeoutDueToLeaderFail,
+	case isAny(err, rpctypes.ErrNoLeader, rpctypes.ErrTimeout, rpctypes.ErrTimeoutDueToLeaderFail,
 		rpctypes.ErrTimeoutDueToConnectionLost,
 		rpctypes.ErrLeaderChanged, rpctypes.ErrUnhealthy):
 		return storage.NoQuorum, "has no quorum, or is electing a leader: check that most of its members run (" + text + ")"

@@ -224,10 +224,10 @@ func TestCompaction(t *testing.T) {
 	w := s.sweeper()
 	defer w.stop()
 	first := write()
-	w.saw(first)
+	w.observe(first)
 	w.compact(t.Context()) // nothing is old enough
 	second := write()
-	w.saw(second)
+	w.observe(second)
 	if _, err := client.Get(t.Context(), "/x", clientv3.WithRev(first)); err != nil {
 		t.Fatalf("history went too early: %v", err)
 	}
@@ -239,7 +239,7 @@ func TestCompaction(t *testing.T) {
 	if _, err := client.Get(t.Context(), "/x", clientv3.WithRev(second)); err != nil {
 		t.Errorf("young history is gone: %v", err)
 	}
-	w.saw(third)
+	w.observe(third)
 	server.Compact() // another client
 	w.compact(t.Context())
 	s.o.DisableCompaction = true
@@ -256,7 +256,7 @@ func TestCompactionDenied(t *testing.T) {
 	w := s.sweeper()
 	defer w.stop()
 	for range 3 {
-		w.saw(2)
+		w.observe(2)
 		w.compact(t.Context())
 	}
 	if n := strings.Count(log.String(), "--auto-compaction-retention"); n != 1 {

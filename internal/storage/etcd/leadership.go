@@ -104,7 +104,7 @@ func (l *leadership) keep(ctx context.Context) {
 			}
 			if r.ok {
 				l.extend(r.sent)
-				sweep.saw(r.revision)
+				sweep.observe(r.revision)
 				end.Reset(l.left())
 			} else {
 				l.store.log.Warn("etcd did not confirm the lease; retrying", "left", l.left().String(), "error", r.err)

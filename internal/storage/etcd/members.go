@@ -199,8 +199,8 @@ func passing(err error) bool {
 	if err == nil {
 		return false
 	}
-	return status.Code(err) == codes.Unavailable && !is(err, rpctypes.ErrCorrupt) ||
-		is(err, rpctypes.ErrNoLeader, rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision, rpctypes.ErrTimeout,
+	return status.Code(err) == codes.Unavailable && !isAny(err, rpctypes.ErrCorrupt) ||
+		isAny(err, rpctypes.ErrNoLeader, rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision, rpctypes.ErrTimeout,
 			rpctypes.ErrTimeoutDueToLeaderFail, rpctypes.ErrTimeoutDueToConnectionLost, rpctypes.ErrLeaderChanged)
 }
 

@@ -99,9 +99,9 @@ func (s *Store) judge(ctx context.Context, b storage.Batch, resp *pb.TxnResponse
 func (s *Store) commitError(ctx context.Context, err error, sent copies) error {
 	err2 := s.explain(ctx, "committing", err)
 	switch {
-	case is(err, rpctypes.ErrRequestTooLarge):
+	case isAny(err, rpctypes.ErrRequestTooLarge):
 		return fmt.Errorf("%w for etcd: start it with --max-request-bytes=1572864, its default, or more", storage.ErrTooLarge)
-	case is(err, rpctypes.ErrTooManyOps):
+	case isAny(err, rpctypes.ErrTooManyOps):
 		return fmt.Errorf("%w for etcd: start it with --max-txn-ops=128, its default, or more", storage.ErrTooLarge)
 	case sent.open > 0 && storage.NothingWritten(err2):
 		return errUnknownOutcome(err2.Error())

@@ -52,8 +52,8 @@ func (o *election) withdraw(l *leadership) {
 	o.dismiss(l)
 }
 
-// vacate withdraws all candidates of a store.
-func (o *election) vacate(s *Store) {
+// withdrawAll withdraws all candidates of a store.
+func (o *election) withdrawAll(s *Store) {
 	o.queue = slices.DeleteFunc(o.queue, func(c *leadership) bool { return c.store == s })
 	if o.leader != nil && o.leader.store == s {
 		o.dismiss(o.leader)

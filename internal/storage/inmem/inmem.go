@@ -236,6 +236,6 @@ func (s *Store) Close() error {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	s.close()
-	s.hub.election.vacate(s)
+	s.hub.election.withdrawAll(s)
 	return nil
 }

@@ -201,7 +201,7 @@ func (g *group) mixedArguments() []any {
 			opBatch, opKey, opValue = append(opBatch, n), append(opKey, op.Key), append(opValue, value)
 		}
 	}
-	return []any{some(ifBatch), some(ifKey), some(ifValue), some(opBatch), some(opKey), some(opValue)}
+	return []any{nonNil(ifBatch), nonNil(ifKey), nonNil(ifValue), nonNil(opBatch), nonNil(opKey), nonNil(opValue)}
 }
 
 // noteBefore gives each batch what it replaced: the stored values, or those of an earlier batch.
@@ -257,8 +257,8 @@ func present(value []byte) []byte {
 	return value
 }
 
-// some keeps an empty list from becoming NULL.
-func some[T any](list []T) []T {
+// nonNil keeps an empty list from becoming NULL.
+func nonNil[T any](list []T) []T {
 	if list == nil {
 		return []T{}
 	}

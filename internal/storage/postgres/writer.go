@@ -230,7 +230,7 @@ func (w *writer) send(g *group, prune bool, into ...any) error {
 	}
 	if !g.mixed && !prune {
 		keys, values, batches := g.puts()
-		return w.conn.QueryRow(ctx, "puts", epoch, n, some(keys), some(values), some(batches)).Scan(into...)
+		return w.conn.QueryRow(ctx, "puts", epoch, n, nonNil(keys), nonNil(values), nonNil(batches)).Scan(into...)
 	}
 	arguments := append([]any{epoch, n}, g.mixedArguments()...)
 	if w.revision != unknown && !prune {
@@ -255,7 +255,7 @@ func (w *writer) sendPooled(ctx context.Context, g *group, prune bool, into ...a
 	b.Queue(syncCommit)
 	if !g.mixed && !prune {
 		keys, values, batches := g.puts()
-		b.Queue(w.store.sql.puts, epoch, n, some(keys), some(values), some(batches))
+		b.Queue(w.store.sql.puts, epoch, n, nonNil(keys), nonNil(values), nonNil(batches))
 		return w.sendBatch(ctx, b, 1, into...)
 	}
 	b.Queue(w.store.sql.advance, epoch, n)

@@ -50,7 +50,9 @@ func TestSignWith(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ec := func(c elliptic.Curve) crypto.Signer { return must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(c, rand.Reader)) }
+	ec := func(c elliptic.Curve) crypto.Signer {
+		return must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(c, rand.Reader))
+	}
 	for kind, key := range map[string]crypto.Signer{
 		"ed25519": edwards, "p256": ec(elliptic.P256()), "p384": ec(elliptic.P384()), "p521": ec(elliptic.P521()),
 		"rsa": must[*rsa.PrivateKey](t)(rsa.GenerateKey(rand.Reader, 2048)),

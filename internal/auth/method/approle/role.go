@@ -201,7 +201,7 @@ func (d *backend) deleteRole(ctx context.Context, name string, x *role) error {
 	if err != nil {
 		return err
 	}
-	return d.bury(ctx, x.UUID)
+	return d.removeSecrets(ctx, x.UUID)
 }
 
 // Maintain implements [mount.Maintainer]: it removes the remains of deleted roles.
@@ -211,15 +211,15 @@ func (d *backend) Maintain(ctx context.Context) error {
 		return err
 	}
 	for _, uuid := range uuids {
-		if err := d.bury(ctx, uuid); err != nil {
+		if err := d.removeSecrets(ctx, uuid); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// bury removes the secrets of a deleted role.
-func (d *backend) bury(ctx context.Context, uuid string) error {
+// removeSecrets removes the secrets of a deleted role.
+func (d *backend) removeSecrets(ctx context.Context, uuid string) error {
 	for {
 		names, err := d.store.List(ctx, secretPrefix+uuid+"/", "", mount.MaxOps/2)
 		if err != nil {
