@@ -13,8 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,6 +21,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/sealgate/sealgate/internal/testkit/ports"
 )
 
 // Server is a sealgate server as a child process.
@@ -72,25 +72,8 @@ func Build(dir string) (string, error) {
 	return bin, nil
 }
 
-// FreeAddr returns an address on 127.0.0.1 that was free a moment ago.
-func FreeAddr() (string, error) {
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", firstPort+rand.IntN(ports))
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
-		}
-		return addr, l.Close()
-	}
-	return "", errors.New("e2e: no free port found on 127.0.0.1")
-}
-
-// Ports of servers are below those that Linux gives to outgoing connections, which would otherwise
-// take the port of a server that is restarting.
-const (
-	firstPort = 10_000
-	ports     = 22_000
-)
+// FreeAddr returns an address on 127.0.0.1 that nothing else takes.
+func FreeAddr() (string, error) { return ports.Addr() }
 
 // Config is the configuration of a server with one plain listener, the embedded store in its folder
 // and the given seal stanza. Requests may create audit logs in its folder.

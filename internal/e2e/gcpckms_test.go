@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/testkit/gcpkms"
+	"github.com/sealgate/sealgate/internal/testkit/ports"
 )
 
 const (
@@ -49,7 +50,9 @@ func newGCP(t *testing.T) *gcp {
 	g.kms, err = gcpkms.New(gcpkms.Options{State: filepath.Join(dir, "kms.json")})
 	mustGCP(t, err)
 	mustGCP(t, g.kms.Act("create-hsm", gcpKey))
-	g.emulator, err = gcpkms.Start(g.kms, gcpkms.Listen{GRPC: "127.0.0.1:0", HTTP: "127.0.0.1:0", Cert: pair})
+	addr, err := ports.Addr() // it is used again
+	mustGCP(t, err)
+	g.emulator, err = gcpkms.Start(g.kms, gcpkms.Listen{GRPC: addr, HTTP: "127.0.0.1:0", Cert: pair})
 	mustGCP(t, err)
 	t.Cleanup(func() { mustGCP(t, g.emulator.Close()) })
 	g.harness = newHarness(t, dir, fmt.Sprintf(gcpSeal, g.emulator.Endpoint(), ca, g.account))

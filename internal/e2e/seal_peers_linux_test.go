@@ -28,7 +28,11 @@ type relay struct {
 
 func newRelay(t *testing.T, to string) *relay {
 	t.Helper()
-	r := &relay{t: t, to: to, addr: "127.0.0.1:0"}
+	addr, err := FreeAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &relay{t: t, to: to, addr: addr}
 	r.back()
 	t.Cleanup(r.cut)
 	return r

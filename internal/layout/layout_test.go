@@ -82,7 +82,8 @@ var levels = map[string]int{
 	"recovery":                         30, // pure; the set of seals splits keys with it
 	"internal/storage":                 20,
 	"internal/testkit":                 20, // emulators and peers for tests; never linked into the program
-	"internal/storage/postgres/pgtest": 21, // a test kit that uses the root of the others
+	"internal/storage/etcd/etcdtest":   21, // test kits that use the others
+	"internal/storage/postgres/pgtest": 21,
 	"internal/cluster":                 20, // how nodes talk; it knows nothing of what they say
 	"hsm":                              20,
 	"internal/failpoint":               10,

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sealgate/sealgate/internal/testkit/gcpkms"
+	"github.com/sealgate/sealgate/internal/testkit/ports"
 	"github.com/sealgate/sealgate/seals"
 	"github.com/sealgate/sealgate/seals/gcpckms"
 )
@@ -64,7 +65,9 @@ func newHarness(t testing.TB, o gcpkms.Options) *harness {
 	must(t, err)
 	r.act("create", "root")
 	r.act("create", "other")
-	r.server, err = gcpkms.Start(r.kms, gcpkms.Listen{GRPC: "127.0.0.1:0", HTTP: "127.0.0.1:0", Cert: pair})
+	addr, err := ports.Addr() // it is used again
+	must(t, err)
+	r.server, err = gcpkms.Start(r.kms, gcpkms.Listen{GRPC: addr, HTTP: "127.0.0.1:0", Cert: pair})
 	must(t, err)
 	t.Cleanup(func() { must(t, r.server.Close()) })
 	r.renew(0, "cloudkms.cryptoKeyEncrypterDecrypter", "cloudkms.viewer")

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/sealgate/sealgate/internal/testkit/ports"
 	"github.com/sealgate/sealgate/internal/testkit/pykmip"
 )
 
@@ -47,8 +48,12 @@ func newFront(t testing.TB, s *pykmip.Server) *front {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca)
 	client := &tls.Config{Certificates: []tls.Certificate{load(s.ClientCert, s.ClientKey)}, RootCAs: pool}
+	addr, err := ports.Addr()
+	if err != nil {
+		t.Fatal(err)
+	}
 	f := &front{
-		addr: "127.0.0.1:0", conns: map[net.Conn]bool{},
+		addr: addr, conns: map[net.Conn]bool{},
 		server: &tls.Config{Certificates: []tls.Certificate{load(s.ServerCert, s.ServerKey)}, ClientCAs: pool,
 			ClientAuth: tls.RequireAndVerifyClientCert},
 		dial: func() (net.Conn, error) { return tls.Dial("tcp", s.Addr, client) },

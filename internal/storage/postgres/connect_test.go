@@ -3,7 +3,6 @@ package postgres
 import (
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -11,17 +10,14 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/postgres/pgtest"
 	"github.com/sealgate/sealgate/internal/testkit"
+	"github.com/sealgate/sealgate/internal/testkit/ports"
 )
 
 // TestPasswordsDoNotShow: in no error and no log, however wrong the URL is.
 func TestPasswordsDoNotShow(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	unused, err := ports.Addr()
 	if err != nil {
-		t.Fatal(err)
-	}
-	unused := l.Addr().String()
-	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
 	server := strings.Replace(pgtest.Database(t), pgtest.Password, "hunter2", 1)

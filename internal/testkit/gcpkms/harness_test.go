@@ -17,6 +17,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
+
+	"github.com/sealgate/sealgate/internal/testkit/ports"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -81,7 +83,9 @@ func newHarness(t testing.TB, o Options) *harness {
 	must(t, err)
 	r.config = &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
 	r.config.RootCAs.AppendCertsFromPEM(cert)
-	r.v, err = Start(r.s, Listen{GRPC: "127.0.0.1:0", HTTP: "127.0.0.1:0", Cert: pair, Admin: "the administrator"})
+	addr, err := ports.Addr() // it is used again
+	must(t, err)
+	r.v, err = Start(r.s, Listen{GRPC: addr, HTTP: "127.0.0.1:0", Cert: pair, Admin: "the administrator"})
 	must(t, err)
 	t.Cleanup(func() { must(t, r.v.Close()) })
 	must(t, r.s.Act("create", theKey))

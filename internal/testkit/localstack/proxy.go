@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/sealgate/sealgate/internal/testkit/ports"
 )
 
 // target is what the header X-Amz-Target has before an action of KMS.
@@ -73,7 +75,11 @@ func NewProxy(t testing.TB, to *Server) *Proxy {
 	t.Helper()
 	p := &Proxy{to: to, faults: map[string]Fault{}, expired: map[string]bool{}}
 	p.calls, p.turns, p.wrapped = map[string]int{}, map[string]int{}, map[string]string{}
-	if err := p.listen("127.0.0.1:0"); err != nil {
+	addr, err := ports.Addr()
+	if err == nil {
+		err = p.listen(addr)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/testkit"
+	"github.com/sealgate/sealgate/internal/testkit/ports"
 )
 
 // ErrNotInstalled is returned where LocalStack is not installed. Its text says what to do.
@@ -56,12 +56,8 @@ func startWith(services string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := ports.Addr()
 	if err != nil {
-		return nil, err
-	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
 		return nil, err
 	}
 	s := &Server{URL: "http://" + addr, addr: addr, home: home, services: services}

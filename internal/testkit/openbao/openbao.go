@@ -15,7 +15,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -27,6 +26,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/testkit"
+	"github.com/sealgate/sealgate/internal/testkit/ports"
 )
 
 // Server is an OpenBao server with its own storage, which unseals itself when it starts.
@@ -99,12 +99,11 @@ func StartSealed(t testing.TB, seal string) *Server {
 
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := ports.Addr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addr
 }
 
 func (s *Server) run(bin string) {

@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/testkit"
+	"github.com/sealgate/sealgate/internal/testkit/ports"
 )
 
 // Server is a running server and the files that clients need.
@@ -66,14 +67,13 @@ func Start(t testing.TB) *Server {
 	dir := t.TempDir()
 	s := &Server{}
 	s.certificates(t, dir)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := ports.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Addr = l.Addr().String()
-	host, port, _ := net.SplitHostPort(s.Addr)
-	_ = l.Close()
-	config := fmt.Sprintf("[server]\nhostname=%s\nport=%s\ncertificate_path=%s\nkey_path=%s\nca_path=%s\n"+
+	const host = "127.0.0.1"
+	s.Addr = fmt.Sprintf("%s:%d", host, port)
+	config := fmt.Sprintf("[server]\nhostname=%s\nport=%d\ncertificate_path=%s\nkey_path=%s\nca_path=%s\n"+
 		"auth_suite=TLS1.2\nenable_tls_client_auth=True\nlogging_level=ERROR\ndatabase_path=%s\n"+
 		"tls_cipher_suites=TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384\n",
 		host, port, s.ServerCert, s.ServerKey, s.CA, filepath.Join(dir, "keys.db"))

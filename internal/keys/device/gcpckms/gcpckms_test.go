@@ -15,6 +15,7 @@ import (
 	"github.com/sealgate/sealgate/internal/keys/device/devicetest"
 	"github.com/sealgate/sealgate/internal/keys/device/gcpckms"
 	"github.com/sealgate/sealgate/internal/testkit/gcpkms"
+	"github.com/sealgate/sealgate/internal/testkit/ports"
 	"github.com/sealgate/sealgate/seals"
 	sealgcpckms "github.com/sealgate/sealgate/seals/gcpckms"
 )
@@ -41,7 +42,9 @@ func TestKeys(t *testing.T) {
 	for _, name := range []string{"orders", "seal"} {
 		must(t, kms.Act("create", ring+name))
 	}
-	server, err := gcpkms.Start(kms, gcpkms.Listen{GRPC: "127.0.0.1:0", HTTP: "127.0.0.1:0", Cert: pair})
+	addr, err := ports.Addr() // it is used again
+	must(t, err)
+	server, err := gcpkms.Start(kms, gcpkms.Listen{GRPC: addr, HTTP: "127.0.0.1:0", Cert: pair})
 	must(t, err)
 	t.Cleanup(func() { must(t, server.Close()) })
 	account, err := rsa.GenerateKey(rand.Reader, 2048)

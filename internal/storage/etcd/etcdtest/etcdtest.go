@@ -10,7 +10,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"net"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -22,6 +21,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
+
+	"github.com/sealgate/sealgate/internal/testkit/ports"
 )
 
 // Users of a cluster with Auth. User may read and write below UserPath.
@@ -125,6 +126,11 @@ func (c *Cluster) Proxy(i int) *Proxy { return c.members[i].proxy }
 func (c *Cluster) Stop(i int) {
 	if m := c.members[i]; m.server != nil {
 		m.proxy.Down() // otherwise etcd waits five seconds for watches to end
+		select {
+		case <-m.server.Server.ReadyNotify():
+		default:
+			m.server.Server.HardStop() // Close waits until a server is ready, or has stopped
+		}
 		m.server.Close()
 		m.server = nil
 	}
@@ -302,14 +308,13 @@ func (c *Cluster) alarm(action pb.AlarmRequest_AlarmAction) {
 // freePorts returns currently unused ports.
 func freePorts(t testing.TB, n int) []int {
 	t.Helper()
-	var ports []int
+	var out []int
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		port, err := ports.Free()
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = l.Close() }() // all at the end, so that they differ
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		out = append(out, port)
 	}
-	return ports
+	return out
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/sealgate/sealgate/internal/testkit/ports"
 )
 
 // Proxy forwards TCP connections to a server, and can interrupt them.
@@ -30,7 +32,7 @@ func NewProxy(t testing.TB, endpoint string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := ports.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/testkit"
+	"github.com/sealgate/sealgate/internal/testkit/ports"
 )
 
 // Bouncer starts PgBouncer in front of a database, with pool_mode = transaction and few server
@@ -29,7 +30,7 @@ func Bouncer(t testing.TB, database string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port, err := freePort()
+	port, err := ports.Free()
 	if err != nil {
 		t.Fatal(err)
 	}

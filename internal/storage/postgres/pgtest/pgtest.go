@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/sealgate/sealgate/internal/testkit/ports"
 )
 
 // User is the superuser of every server, Password its password.
@@ -238,22 +240,13 @@ func start(settings []string) (*Server, error) {
 		return nil, err
 	}
 	for attempt := 0; ; attempt++ {
-		if s.Port, err = freePort(); err != nil {
+		if s.Port, err = ports.Free(); err != nil {
 			return nil, err
 		}
 		if err = s.launch(); err == nil || attempt == 3 { // another process may have taken the port meanwhile
 			return s, err
 		}
 	}
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 func (s *Server) initialize() error {
