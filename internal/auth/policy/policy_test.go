@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -377,3 +378,31 @@ func BenchmarkCompile(b *testing.B) {
 		fifty(b)
 	}
 }
+
+// TestFieldsByAnySpelling: a denied field is denied by every name under which encoding/json finds it.
+func TestFieldsByAnySpelling(t *testing.T) {
+	t.Parallel()
+	p, err := Parse(`path "a" { capabilities = ["update"] denied_parameters = { "secret_shares" = [] "key" = [] } }`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	acl := Compile(time.Now(), p)
+	for _, name := range []string{"secret_shares", "SECRET_SHARES", "\u017fecret_\u017fhares", "secret_share\u017f", "\u212aey",
+		"\u212aEY"} {
+		var into struct {
+			Shares int `json:"secret_shares"`
+			Key    int `json:"key"`
+		}
+		if err := json.Unmarshal([]byte(`{"`+name+`":1}`), &into); err != nil || into.Shares+into.Key != 1 {
+			t.Errorf("%q is no name for encoding/json: %v", name, err)
+		}
+		g, err := acl.Allow(Ask{Path: "a", Capability: Update, Parameters: given{name: json.Number("1")}})
+		if err != nil || g != nil {
+			t.Errorf("%q is allowed: %v", name, err)
+		}
+	}
+}
+
+type given map[string]any
+
+func (g given) Fields() (map[string]any, error) { return g, nil }
