@@ -42,10 +42,10 @@ type Wrapped struct {
 }
 
 // wrap puts an answer into a wrapping token if that was asked for. Empty answers and errors are not
-// wrapped. Where wrapping fails, a new token in the answer is revoked: no client would know it.
+// wrapped; a batch with errors is, because it has results, too, which a policy may let nobody read
+// unwrapped. Where wrapping fails, a new token in the answer is revoked: no client would know it.
 func (h *Handler) wrap(ctx context.Context, q *Request, a *Answer) (*Answer, error) {
-	if a == nil || a.wrap != nil || a.Status == http.StatusNoContent || a.Status >= http.StatusMultipleChoices ||
-		q.Role == nil || q.Sent {
+	if a == nil || a.wrap != nil || a.Status == http.StatusNoContent || a.isError() || q.Role == nil || q.Sent {
 		return a, nil
 	}
 	if q.Identity.Token() == nil && a.Auth == nil && !q.Route.Unwraps {
@@ -122,6 +122,11 @@ func (h *Handler) enclose(ctx context.Context, q *Request, a *Answer) (*token.Cr
 		accessor = a.Auth.Accessor
 	}
 	return q.Role.Tokens().Wrap(ctx, token.Wrapping{Path: q.Path, TTL: q.WrapTTL, Accessor: accessor, Answer: body})
+}
+
+// isError reports whether an answer has nothing but why there is none.
+func (a *Answer) isError() bool {
+	return a.Status == http.StatusNotFound || a.Status >= http.StatusMultipleChoices && a.Data == nil
 }
 
 // errWrapsNothing refuses to store what a client without a token has read: it could fill the
