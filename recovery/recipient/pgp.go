@@ -13,6 +13,7 @@ import (
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 
 	"github.com/sealgate/sealgate/internal/fips"
+	"github.com/sealgate/sealgate/recovery/internal/pgpbound"
 )
 
 // newPGP checks a binary key as of now. A later expiry does not stop a ceremony that accepted it.
@@ -20,6 +21,9 @@ func newPGP(raw []byte, now time.Time) (*Recipient, error) {
 	e, err := readEntity(raw)
 	if err != nil {
 		return nil, err
+	}
+	if err := pgpbound.Check(e); err != nil { // before a signature is checked
+		return nil, fmt.Errorf("%w: %w", ErrCannotEncrypt, err)
 	}
 	if e.PrimaryKey.CreationTime.After(now) {
 		return nil, fmt.Errorf("%w: it was created at %s, and it is now %s", ErrExpired,

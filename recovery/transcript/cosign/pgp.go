@@ -11,6 +11,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 
+	"github.com/sealgate/sealgate/recovery/internal/pgpbound"
 	"github.com/sealgate/sealgate/recovery/transcript"
 )
 
@@ -19,6 +20,9 @@ func readPGP(armored string) (*openpgp.Entity, error) {
 	list, err := openpgp.ReadArmoredKeyRing(strings.NewReader(armored))
 	if err != nil || len(list) != 1 || list[0].PrivateKey != nil {
 		return nil, fmt.Errorf("%w: its public key is not one armored PGP public key", ErrSignature)
+	}
+	if err := pgpbound.Check(list[0]); err != nil {
+		return nil, fmt.Errorf("%w: its public key: %w", ErrSignature, err)
 	}
 	return list[0], nil
 }
