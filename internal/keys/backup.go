@@ -282,12 +282,33 @@ func ParseBackup(text string) (*Backup, error) {
 		return nil, Errors("%s", err) // names the position alone
 	}
 	defer clear(raw)
+	if longNumber(raw) {
+		return nil, errBackup("it has a number that is too long for a key")
+	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	var b backup
 	if err := d.Decode(&b); err != nil {
 		return nil, errBackup("it is not the JSON of a key")
 	}
 	return b.parse()
+}
+
+// maxDigits is more than a modulus of the largest RSA type has: 4096 bits are 1234 digits.
+const maxDigits = 2500
+
+// longNumber reports whether a text has a longer run of digits. Reading a decimal number takes time
+// that grows with the square of its length: one of 4 MB takes a minute.
+func longNumber(text []byte) bool {
+	run := 0
+	for _, c := range text {
+		if run++; c < '0' || c > '9' {
+			run = 0
+		}
+		if run > maxDigits {
+			return true
+		}
+	}
+	return false
 }
 
 // Backup is a key that was read from a backup.

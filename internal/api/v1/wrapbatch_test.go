@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestBatchesWithErrorsAreWrapped: where a policy wants answers wrapped, an item that fails does not
-// get the others past it.
+// TestBatchesWithErrorsAreWrapped: where a policy wants answers wrapped, an item that fails does
+// not get the others past it.
 func TestBatchesWithErrorsAreWrapped(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)

@@ -98,8 +98,8 @@ func (g *Grant) allowsFields(fields map[string]any) bool {
 	return true
 }
 
-// foldName gives the names that encoding/json takes for one the same form: some handlers read fields
-// by it. Beside the case it ignores that of the long s; the Kelvin sign is lower case already.
+// foldName gives the names that encoding/json takes for one the same form: some handlers read
+// fields by it. Beside the case it ignores that of the long s; the Kelvin sign is lower case already.
 func foldName(name string) string {
 	return strings.ReplaceAll(strings.ToLower(name), "\u017f", "s")
 }

@@ -379,7 +379,8 @@ func BenchmarkCompile(b *testing.B) {
 	}
 }
 
-// TestFieldsByAnySpelling: a denied field is denied by every name under which encoding/json finds it.
+// TestFieldsByAnySpelling: a denied field is denied by every name under which encoding/json finds
+// it.
 func TestFieldsByAnySpelling(t *testing.T) {
 	t.Parallel()
 	p, err := Parse(`path "a" { capabilities = ["update"] denied_parameters = { "secret_shares" = [] "key" = [] } }`)
@@ -387,8 +388,8 @@ func TestFieldsByAnySpelling(t *testing.T) {
 		t.Fatal(err)
 	}
 	acl := Compile(time.Now(), p)
-	for _, name := range []string{"secret_shares", "SECRET_SHARES", "\u017fecret_\u017fhares", "secret_share\u017f", "\u212aey",
-		"\u212aEY"} {
+	for _, name := range []string{"secret_shares", "SECRET_SHARES", "\u017fecret_\u017fhares", "secret_share\u017f",
+		"\u212aey", "\u212aEY"} {
 		var into struct {
 			Shares int `json:"secret_shares"`
 			Key    int `json:"key"`
