@@ -99,7 +99,7 @@ func (g *Grant) allowsFields(fields map[string]any) bool {
 }
 
 // foldName gives the names that encoding/json takes for one the same form: some handlers read
-// fields by it. Beside the case it ignores that of the long s; the Kelvin sign is lower case already.
+// fields by it. It also ignores the form of the long s; the Kelvin sign has a lower case.
 func foldName(name string) string {
 	return strings.ReplaceAll(strings.ToLower(name), "\u017f", "s")
 }
