@@ -41,6 +41,10 @@ test-compose: ; $(GO) test -tags compose -count=1 -timeout 90m -v ./internal/e2e
 .PHONY: test-kubernetes
 test-kubernetes: ; $(GO) test -tags kubernetes -count=1 -timeout 40m -v ./internal/e2e/kubernetes
 
+# SOPS, unmodified, with transit and kv. It takes minutes to build.
+.PHONY: test-sops
+test-sops: setup ; @.ci/sops && $(GO) test -tags sops -count=1 -timeout 20m -v -run TestSOPS ./internal/e2e
+
 # Both commands of the README in a bare Debian 12, made by debootstrap: as root. FRESH names the targets.
 .PHONY: test-fresh
 FRESH ?= demo test
@@ -56,7 +60,7 @@ lint:
 	$(GO) vet -tags kubernetes ./internal/e2e/kubernetes
 	$(GO) vet -tags drill ./internal/e2e/browser
 	$(GO) vet -tags scale ./internal/e2e/scale
-	$(GO) vet -tags chaos ./internal/e2e
+	$(GO) vet -tags chaos,sops ./internal/e2e
 	$(GO) tool staticcheck ./...
 	$(GO) run ./internal/lint/notices -check
 	@GO='$(GO)' .ci/reproducible
