@@ -106,12 +106,24 @@ type census struct {
 	mu      sync.Mutex
 	counts  tallies // nil: nothing is known
 	exact   bool
-	since   tallies              // changes since a count began; nil: none is in progress
-	spoiled bool                 // a commit since then has an unknown outcome
+	pass    *pass                // a count of all entries in progress; nil: there is none
+	spoiled bool                 // a commit since it began has an unknown outcome
 	lost    map[uint32]time.Time // when a commit last had an unknown outcome, by the active term
 
 	absent atomic.Bool // no record of the census is stored
 }
+
+// pass is a count of all entries in progress.
+type pass struct {
+	counts tallies // of what was counted, as it is now
+	// copied: it counts a copy of one moment, which all changes since then are added to. Otherwise it
+	// has counted the entries up to reached, and finds what changes behind that later.
+	copied  bool
+	reached string
+}
+
+// counted reports whether a change of an entry changes the count.
+func (p *pass) counted(path string) bool { return p.copied || path <= p.reached }
 
 // partOf returns the part of the storage that a path belongs to.
 func partOf(path string) string {
@@ -196,11 +208,7 @@ func (c *census) begin() {
 func (c *census) replaced(b *Barrier, ops []storage.Op, old []storage.Old) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	into := c.counts
-	if c.since != nil {
-		into = c.since
-	}
-	if into == nil {
+	if c.counts == nil && c.pass == nil {
 		return
 	}
 	for i, op := range ops {
@@ -209,11 +217,21 @@ func (c *census) replaced(b *Barrier, ops []storage.Op, old []storage.Old) {
 		}
 		part := partOf(op.Key)
 		if id, ok := termOf(old[i].Head[:]); ok && old[i].Present {
-			into.add(censusKey{id, part}, Tally{-1, -int64(old[i].Size)})
+			c.add(op.Key, censusKey{id, part}, Tally{-1, -int64(old[i].Size)})
 		}
 		if id, ok := termOf(op.Value); ok && !op.Delete {
-			into.add(censusKey{id, part}, Tally{1, int64(len(op.Value))})
+			c.add(op.Key, censusKey{id, part}, Tally{1, int64(len(op.Value))})
 		}
+	}
+}
+
+// add counts a change of an entry. The caller holds mu.
+func (c *census) add(path string, key censusKey, n Tally) {
+	if c.counts != nil {
+		c.counts.add(key, n)
+	}
+	if c.pass != nil && c.pass.counted(path) {
+		c.pass.counts.add(key, n)
 	}
 }
 
@@ -248,15 +266,9 @@ func (b *Barrier) Census() Census {
 	b.census.mu.Lock()
 	defer b.census.mu.Unlock()
 	c := &b.census
-	out := Census{Known: c.counts != nil, Exact: c.counts != nil && c.exact && c.since == nil, Counting: c.since != nil}
-	all := maps.Clone(c.counts)
-	for key, n := range c.since {
-		if all != nil {
-			all.add(key, n)
-		}
-	}
+	out := Census{Known: c.counts != nil, Exact: c.counts != nil && c.exact && c.pass == nil, Counting: c.pass != nil}
 	terms := map[uint32]*TermCensus{}
-	for key, n := range all {
+	for key, n := range c.counts {
 		t := terms[key.term]
 		if t == nil {
 			t = &TermCensus{Term: key.term, Parts: map[string]Tally{}}
@@ -308,14 +320,18 @@ func (b *Barrier) LoadCensus(ctx context.Context) error {
 // ErrCensus is returned by CountAll where the storage cannot show all entries as of one moment.
 var ErrCensus = errors.New("barrier: the storage cannot show all entries as of one moment")
 
-// CountAll counts all entries as of one moment, while others read and write; pace is called for
-// each entry and may wait. Afterwards the census is exact, unless a commit meanwhile had an unknown
-// outcome. Writes wait until the storage has begun the copy.
+// CountAll counts all entries, while others read and write; pace is called now and then, and may
+// wait. Afterwards the census is exact, unless a commit meanwhile had an unknown outcome.
+//
+// Where the storage is a [storage.Ranger], it is counted in parts, and writes wait while one is
+// read. Otherwise a copy of one moment is counted, and writes wait until the storage has begun it.
 func (b *Barrier) CountAll(ctx context.Context, from storage.Snapshotter, pace func() error) error {
 	if from == nil {
 		return ErrCensus
 	}
 	c := &b.census
+	p := &pass{counts: tallies{}}
+	parts, ranges := from.(storage.Ranger)
 	b.writing.Lock()
 	release := sync.OnceFunc(b.writing.Unlock)
 	defer release()
@@ -323,37 +339,89 @@ func (b *Barrier) CountAll(ctx context.Context, from storage.Snapshotter, pace f
 		return ErrSealed
 	}
 	c.mu.Lock()
-	if c.since != nil {
+	if c.pass != nil {
 		c.mu.Unlock()
 		return errors.New("barrier: the entries are being counted already")
 	}
-	c.since, c.spoiled = tallies{}, false
+	p.copied = !ranges
+	c.pass, c.spoiled = p, false
 	c.mu.Unlock()
-	counted := tallies{}
-	err := from.Snapshot(ctx, func(key string, value []byte) error {
-		release() // the storage has begun
-		if id, ok := termOf(value); ok && !b.uncounted(key) {
-			counted.add(censusKey{id, strings.Clone(partOf(key))}, Tally{1, int64(len(value))})
-		}
-		return pace()
-	})
+	var err error
+	if ranges {
+		release()
+		err = b.countParts(ctx, p, parts, pace)
+	} else {
+		err = b.countCopy(ctx, p, from, pace, release)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	since := c.since
-	c.since = nil
-	if err != nil {
-		for key, n := range since {
-			if c.counts != nil {
-				c.counts.add(key, n)
-			}
+	c.pass = nil
+	if err == nil {
+		c.counts, c.exact = p.counts, !c.spoiled
+	}
+	return err
+}
+
+// countCopy counts a copy of one moment. begun is called once the storage has it.
+func (b *Barrier) countCopy(ctx context.Context, p *pass, from storage.Snapshotter, pace func() error,
+	begun func()) error {
+	counted := tallies{}
+	err := from.Snapshot(ctx, func(key string, value []byte) error {
+		begun()
+		b.countEntry(counted, key, value)
+		return pace()
+	})
+	b.census.merge(p, counted, "")
+	return err
+}
+
+// countedAtOnce is how many entries are counted while writes wait: milliseconds.
+const countedAtOnce = 2048
+
+// countParts counts the entries part by part. No commit is in progress while one is read, so that
+// each commit is either before a part or after it.
+func (b *Barrier) countParts(ctx context.Context, p *pass, from storage.Ranger, pace func() error) error {
+	part := func() (n int, err error) {
+		b.writing.Lock()
+		defer b.writing.Unlock()
+		if b.Sealed() {
+			return 0, ErrSealed
 		}
-		return err
+		counted, last := tallies{}, p.reached
+		err = from.Range(ctx, p.reached, countedAtOnce, func(key string, value []byte) error {
+			b.countEntry(counted, key, value)
+			n, last = n+1, key
+			return nil
+		})
+		b.census.merge(p, counted, last)
+		return n, err
 	}
-	for key, n := range since {
-		counted.add(key, n)
+	for {
+		n, err := part()
+		if err == nil {
+			err = pace()
+		}
+		if err != nil || n < countedAtOnce {
+			return err
+		}
 	}
-	c.counts, c.exact = counted, !c.spoiled
-	return nil
+}
+
+// countEntry adds a stored entry to the counts.
+func (b *Barrier) countEntry(counts tallies, key string, value []byte) {
+	if id, ok := termOf(value); ok && !b.uncounted(key) {
+		counts.add(censusKey{id, strings.Clone(partOf(key))}, Tally{1, int64(len(value))})
+	}
+}
+
+// merge adds what a pass has counted, up to a path.
+func (c *census) merge(p *pass, counted tallies, reached string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, n := range counted {
+		p.counts.add(key, n)
+	}
+	p.reached = reached
 }
 
 // storeCensus stores an exact census, as the last commit of a barrier. The caller has closed the
@@ -374,7 +442,7 @@ func (b *Barrier) storeCensus(ctx context.Context, r *ring, encryptions uint64) 
 func (c *census) storable() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.counts != nil && c.exact && c.since == nil && c.absent.Load()
+	return c.counts != nil && c.exact && c.pass == nil && c.absent.Load()
 }
 
 func (t tallies) marshal(term uint32, encryptions uint64) []byte {

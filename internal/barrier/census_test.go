@@ -108,6 +108,58 @@ func TestCensusCountsEachCommit(t *testing.T) {
 	sameCensus(t, store, crashed)
 }
 
+// TestCountBesideCommits: what is changed during a count, behind and before what it has reached,
+// is counted once.
+func TestCountBesideCommits(t *testing.T) {
+	t.Parallel()
+	store, root := inmem.New(), newRoot(t)
+	b := formatted(t, store, root, Options{})
+	const n = 3 * countedAtOnce
+	key := func(i int) string { return fmt.Sprintf("logical/%d/%05d", i%2, i) }
+	for i := 0; i < n; i += 50 {
+		var batch storage.Batch
+		for j := i; j < min(i+50, n); j++ {
+			batch.Ops = append(batch.Ops, storage.Put(key(j), make([]byte, j%90)))
+		}
+		if err := b.Commit(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for what, from := range map[string]storage.Snapshotter{
+		"in parts": store, "as a copy": struct{ storage.Snapshotter }{store},
+	} {
+		b.census.doubt(b, nil)
+		random, calls := rand.New(rand.NewPCG(7, 7)), 0
+		err := b.CountAll(t.Context(), from, func() error {
+			if calls++; calls%2000 > 3 {
+				return nil
+			}
+			if c := b.Census(); c.Exact || !c.Counting {
+				t.Errorf("%s: during the count the census is %+v", what, c)
+			}
+			if calls == 2 {
+				rotate(t, b)
+			}
+			var batch storage.Batch
+			for range 20 {
+				i := random.IntN(n)
+				batch.Ops = append(batch.Ops, storage.Delete(key(random.IntN(n))), storage.Put(key(i), make([]byte, 100)),
+					storage.Put(key(i)+"x", nil))
+			}
+			return b.Commit(t.Context(), batch)
+		})
+		if err != nil || calls < 4 {
+			t.Fatalf("%s: %d calls, %v", what, calls, err)
+		}
+		sameCensus(t, store, b)
+	}
+	stop := errors.New("stop")
+	if err := b.CountAll(t.Context(), store, func() error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("a count that is stopped: %v", err)
+	}
+	sameCensus(t, store, b)
+}
+
 // An older census that is put back is not believed, nor one that was edited.
 func TestCensusPutBack(t *testing.T) {
 	t.Parallel()

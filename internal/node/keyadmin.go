@@ -102,7 +102,8 @@ func flag(v bool) float64 {
 
 const (
 	censusEvery = time.Minute
-	censusWork  = 5 * time.Millisecond // between pauses of the same length
+	censusWork  = 5 * time.Millisecond  // between two pauses
+	censusPause = 15 * time.Millisecond // where writes wait for the work; else it is as long as the work
 )
 
 // keepCensus counts all entries where their numbers are not known exactly, until ctx ends.
@@ -119,7 +120,7 @@ func (w *dataRewrap) keepCensus(ctx context.Context) {
 
 func (w *dataRewrap) count(ctx context.Context) {
 	begun := time.Now()
-	err := w.b.CountAll(ctx, w.snapshotter(), pacer(ctx))
+	err := w.b.CountAll(ctx, w.snapshotter(), w.pacer(ctx))
 	switch {
 	case ctx.Err() != nil, errors.Is(err, barrier.ErrSealed), errors.Is(err, barrier.ErrCensus):
 	case err != nil:
@@ -134,14 +135,18 @@ func (w *dataRewrap) snapshotter() storage.Snapshotter {
 	return s
 }
 
-// pacer returns a function that leaves half of the time to others.
-func pacer(ctx context.Context) func() error {
+// pacer returns a function that leaves most of the time to others.
+func (w *dataRewrap) pacer(ctx context.Context) func() error {
+	pause := censusWork
+	if _, parts := w.n.cfg.Store.(storage.Ranger); parts {
+		pause = censusPause
+	}
 	since := time.Now()
 	return func() error {
 		if time.Since(since) < censusWork {
 			return nil
 		}
-		if !clock.Sleep(ctx, censusWork) {
+		if !clock.Sleep(ctx, pause) {
 			return ctx.Err()
 		}
 		since = time.Now()

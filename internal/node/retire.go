@@ -175,7 +175,7 @@ func (w *dataRewrap) destroy(ctx context.Context, job *RewrapJob) (gone []uint32
 		return integrity{n}.attestFloor(ctx, a, tx, job.Target)
 	}
 	err = n.keeper.audited(pathRetire, map[string]string{"before_term": strconv.Itoa(int(job.Target))}, func() error {
-		gone, err = w.b.Retire(ctx, job.Target, w.snapshotter(), pacer(ctx), attest)
+		gone, err = w.b.Retire(ctx, job.Target, w.snapshotter(), w.pacer(ctx), attest)
 		return err
 	})
 	if err != nil {

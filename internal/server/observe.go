@@ -111,6 +111,7 @@ type (
 	scrubbed interface {
 		local
 		storage.Scrubber
+		storage.Ranger
 	}
 	timedScrubbed struct {
 		*timed

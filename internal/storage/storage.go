@@ -217,6 +217,14 @@ type Snapshotter interface {
 	Snapshot(ctx context.Context, visit func(key string, value []byte) error) error
 }
 
+// Ranger is implemented by stores where a copy of one moment that takes long is a burden: it keeps
+// the space of what is changed meanwhile.
+type Ranger interface {
+	// Range calls visit for the entries that follow a key, at most limit of them, in key order, as of
+	// one moment. The value is valid until visit returns.
+	Range(ctx context.Context, after string, limit int, visit func(key string, value []byte) error) error
+}
+
 // Scrubber is implemented by [Snapshotter]s that detect damaged entries.
 type Scrubber interface {
 	// SnapshotIntact is Snapshot without the damaged entries, whose keys it passes to damaged. A nil

@@ -99,6 +99,7 @@ var (
 	_ storage.Sizer       = (*Store)(nil)
 	_ storage.Reporter    = (*Store)(nil)
 	_ storage.Compactor   = (*Store)(nil)
+	_ storage.Ranger      = (*Store)(nil)
 )
 
 // Open opens the database in dir, and creates folder and file (modes 0700, 0600) if they are

@@ -144,6 +144,48 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) (name
 	return names, err
 }
 
+// Range implements storage.Ranger.
+func (s *Store) Range(ctx context.Context, after string, limit int, visit func(key string, value []byte) error) error {
+	var panicked any
+	err := s.view(ctx, readingSome, func(tx *bolt.Tx) error {
+		bucket, err := s.data(tx)
+		if err != nil {
+			return err
+		}
+		var buf []byte
+		cursor, last := bucket.Cursor(), []byte(after)
+		key, stored := cursor.Seek(last)
+		if after != "" && bytes.Equal(key, last) {
+			key, stored = cursor.Next()
+		}
+		for range limit {
+			if key == nil {
+				return nil
+			}
+			if err := s.ready(ctx); err != nil {
+				return err
+			}
+			mapped, err := s.unframe(key, stored)
+			if err != nil {
+				return err
+			}
+			if bytes.Compare(key, last) <= 0 {
+				return corrupt(s.path, "the entry %q follows %q", key, last)
+			}
+			last, buf = append(last[:0], key...), append(buf[:0], mapped...)
+			if err := call(visit, string(key), buf, &panicked); err != nil {
+				return err
+			}
+			key, stored = cursor.Next()
+		}
+		return nil
+	})
+	if panicked != nil {
+		panic(panicked)
+	}
+	return err
+}
+
 // Snapshot implements storage.Snapshotter.
 func (s *Store) Snapshot(ctx context.Context, visit func(key string, value []byte) error) error {
 	return s.snapshot(ctx, visit, nil)

@@ -21,6 +21,7 @@ type reading struct{ kind, name string }
 var (
 	readingHead = reading{kind: "its first pages"}
 	readingAll  = reading{kind: "all entries"}
+	readingSome = reading{kind: "the count of all entries"}
 	readingPart = reading{kind: "the compaction"}
 	readingFile = reading{kind: "the verification of the file"}
 )

@@ -47,6 +47,7 @@ var (
 	_ storage.Sequencer   = (*Store)(nil)
 	_ storage.Snapshotter = (*Store)(nil)
 	_ storage.Sizer       = (*Store)(nil)
+	_ storage.Ranger      = (*Store)(nil)
 )
 
 // New returns the only handle to a new hub.
@@ -186,6 +187,33 @@ func (h *Hub) applyOne(op storage.Op) (changed bool) {
 	h.values[op.Key] = append([]byte{}, op.Value...)
 	h.size += int64(len(op.Key) + len(op.Value))
 	return true
+}
+
+// Range implements storage.Ranger.
+func (s *Store) Range(ctx context.Context, after string, limit int, visit func(key string, value []byte) error) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	s.hub.mu.RLock()
+	i, found := slices.BinarySearch(s.hub.keys, after)
+	if found {
+		i++
+	}
+	keys := slices.Clone(s.hub.keys[i:min(i+limit, len(s.hub.keys))])
+	values := make([][]byte, len(keys))
+	for i, key := range keys {
+		values[i] = s.hub.values[key]
+	}
+	s.hub.mu.RUnlock()
+	for i, key := range keys {
+		if err := s.ready(ctx); err != nil {
+			return err
+		}
+		if err := visit(key, slices.Clone(values[i])); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Snapshot implements storage.Snapshotter.

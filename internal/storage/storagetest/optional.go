@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/storage"
@@ -221,6 +222,42 @@ func snapshot(s *suite) {
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	err = sn.Snapshot(ctx, func(string, []byte) error { cancel(); return nil })
+	s.wantError("context ended meanwhile", err, context.Canceled)
+}
+
+func ranges(s *suite) {
+	store := s.open()
+	r, ok := store.(storage.Ranger)
+	if !ok {
+		return
+	}
+	keys := append(numbered("s/", 50), "a", "a-b", "a/b", "empty")
+	slices.Sort(keys)
+	for _, key := range keys {
+		s.commit(store, storage.Put(key, []byte(strings.TrimPrefix(key, "empty"))))
+	}
+	for _, after := range []string{"", "a", "a-", "b", "s/0048", "s/0049", "z"} {
+		for _, limit := range []int{1, 7, 100} {
+			var seen []string
+			err := r.Range(s.ctx, after, limit, func(key string, value []byte) error {
+				if seen = append(seen, key); string(value) != strings.TrimPrefix(key, "empty") {
+					s.t.Errorf("%q holds %q", key, value)
+				}
+				return nil
+			})
+			from := slices.IndexFunc(keys, func(key string) bool { return key > after })
+			if from < 0 {
+				from = len(keys)
+			}
+			if want := keys[from:min(from+limit, len(keys))]; err != nil || !slices.Equal(seen, want) {
+				s.t.Errorf("Range(%q, %d): %v\n got %q\nwant %q", after, limit, err, seen, want)
+			}
+		}
+	}
+	stop := errors.New("stop")
+	s.wantError("visit's own error", r.Range(s.ctx, "", 9, func(string, []byte) error { return stop }), stop)
+	ctx, cancel := context.WithCancel(s.ctx)
+	err := r.Range(ctx, "", 9, func(string, []byte) error { cancel(); return nil })
 	s.wantError("context ended meanwhile", err, context.Canceled)
 }
 

@@ -72,6 +72,7 @@ func RunLayer(t *testing.T, factory Factory) {
 		"Sequence":                sequence,
 		"WatchEnds":               watchEnds,
 		"Snapshot":                snapshot,
+		"Range":                   ranges,
 		"Size":                    size,
 		"Election":                election,
 		"Fencing":                 fencing,
