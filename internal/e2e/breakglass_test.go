@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -19,136 +18,163 @@ import (
 // answer or the audit trail.
 func TestBreakGlassOverHTTP(t *testing.T) {
 	t.Parallel()
-	r := newHSMHarness(t, "")
-	trail := filepath.Join(t.TempDir(), "audit.log")
-	r.addConfig("unsafe_allow_api_audit_creation = true\n")
-	r.mustStart()
-	shares := r.mustInit()
-	for _, s := range shares {
-		r.known.addShare(s)
+	s := breakGlassStory{harness: newHSMHarness(t, ""), trail: filepath.Join(t.TempDir(), "audit.log")}
+	s.addConfig("unsafe_allow_api_audit_creation = true\n")
+	s.mustStart()
+	s.shares = s.mustInit()
+	for _, share := range s.shares {
+		s.known.addShare(share)
 	}
-	r.must(204, "PUT", "sys/audit/main", map[string]any{"type": "file", "options": map[string]any{"file_path": trail}})
-	r.mustPut("a", "1")
-	cli := func(want int, stdin string, args ...string) string {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		res, err := r.CLI(ctx, r.root, stdin, args...)
-		if err != nil || res.Code != want {
-			t.Fatalf("%q: %v, exit code %d, want %d\n%s%s", args, err, res.Code, want, res.Out, res.Err)
-		}
-		return res.Out + res.Err
-	}
-	says := func(text, want string) {
-		t.Helper()
-		if !strings.Contains(text, want) {
-			t.Errorf("%q is not in\n%s", want, text)
-		}
-	}
-	three := strings.Join(shares[:3], "\n") + "\n"
-
-	says(cli(0, "", "operator", "forecast"), "does not survive the loss of every seal")
-	cli(0, "", "operator", "break-glass", "enroll", "-init")
-	says(cli(0, three, "operator", "break-glass", "enroll", "-nonce="+r.enrolNonce(), "-"), "Enrolled")
-	says(cli(0, "", "operator", "forecast"), "survives the loss of every seal: 3 of 5 recovery shares open it")
-	says(cli(0, "", "operator", "seals", "list"), "survives the loss of every seal: 3 of 5")
-	r.must(204, "PUT", "sys/rotate/root", nil)
-	r.must(204, "PUT", "sys/rotate", nil)
-	r.mustPut("b", "2")
-	last := filepath.Join(t.TempDir(), "last.snap")
-	cli(0, "", "operator", "snapshot", "save", last)
-	inspected := strings.Join(strings.Fields(cli(0, "", "operator", "snapshot", "inspect", last)), " ")
-	says(inspected, "Break-Glass 3 of 5 shares, generation 1")
-	if err := r.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	resealedByShares(t, r, last, three)
-
-	// The key is lost. Until the configuration allows it, the shares do nothing.
-	config, err := os.ReadFile(filepath.Join(r.Dir, "sealgate.hcl"))
+	config, err := os.ReadFile(filepath.Join(s.Dir, "sealgate.hcl"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	lost := strings.NewReplacer("key_label = \"root\"\n  generate_key = true",
-		"key_label = \"lost\"").Replace(string(config))
-	if err := r.WriteConfig(lost); err != nil {
-		t.Fatal(err)
-	}
-	r.mustStart()
-	says(string(r.must(403, "PUT", "sys/break-glass", map[string]string{"key": shares[0]}).Body), "break_glass = true")
-	if err := r.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.WriteConfig("break_glass = true\n" + lost + staticSeal); err != nil {
-		t.Fatal(err)
-	}
-	says(cli(2, "", "doctor", "-config=sealgate.hcl"), "survives the loss of every seal: 3 of 5 recovery shares")
-	r.mustStart()
-	r.untilSealsFail()
-	says(strings.Join(r.status().Warnings, "\n"), "3 of 5 recovery shares can unseal this server")
+	s.config = string(config)
+	s.must(204, "PUT", "sys/audit/main", map[string]any{"type": "file", "options": map[string]any{"file_path": s.trail}})
+	s.mustPut("a", "1")
+	s.enrol()
+	s.loseTheKey()
+	s.unsealByShares()
+	s.replaceTheSeal()
+	s.records()
+}
 
-	// A stranger floods it from another address, and ends nothing.
-	says(cli(0, shares[0]+"\n", "operator", "break-glass", "-"), "1/3")
+// breakGlassStory is a server whose only seal is lost, and the holders of its recovery shares.
+type breakGlassStory struct {
+	*harness
+	shares        []string
+	config, trail string // the configuration with the HSM, and the audit trail
+}
+
+func (s breakGlassStory) says(text, want string) {
+	s.t.Helper()
+	if !strings.Contains(text, want) {
+		s.t.Errorf("%q is not in\n%s", want, text)
+	}
+}
+
+// prints runs a command and checks its exit code and what it prints.
+func (s breakGlassStory) prints(want string, code int, stdin string, args ...string) {
+	s.t.Helper()
+	out, errs := s.run(code, stdin, args...)
+	s.says(out+errs, want)
+}
+
+func (s breakGlassStory) enrol() {
+	s.t.Helper()
+	three := strings.Join(s.shares[:3], "\n") + "\n"
+	s.prints("does not survive the loss of every seal", 0, "", "operator", "forecast")
+	s.run(0, "", "operator", "break-glass", "enroll", "-init")
+	s.prints("Enrolled", 0, three, "operator", "break-glass", "enroll", "-nonce="+s.enrolNonce(), "-")
+	s.prints("survives the loss of every seal: 3 of 5 recovery shares open it", 0, "", "operator", "forecast")
+	s.prints("survives the loss of every seal: 3 of 5", 0, "", "operator", "seals", "list")
+	s.must(204, "PUT", "sys/rotate/root", nil)
+	s.must(204, "PUT", "sys/rotate", nil)
+	s.mustPut("b", "2")
+	last := filepath.Join(s.t.TempDir(), "last.snap")
+	s.run(0, "", "operator", "snapshot", "save", last)
+	inspected, _ := s.run(0, "", "operator", "snapshot", "inspect", last)
+	s.says(strings.Join(strings.Fields(inspected), " "), "Break-Glass 3 of 5 shares, generation 1")
+	if err := s.Kill(); err != nil {
+		s.t.Fatal(err)
+	}
+	resealedByShares(s.t, s.harness, last, three)
+}
+
+// loseTheKey: until the configuration allows it, the shares do nothing.
+func (s breakGlassStory) loseTheKey() {
+	s.t.Helper()
+	lost := strings.NewReplacer("key_label = \"root\"\n  generate_key = true",
+		"key_label = \"lost\"").Replace(s.config)
+	if err := s.WriteConfig(lost); err != nil {
+		s.t.Fatal(err)
+	}
+	s.mustStart()
+	s.says(string(s.must(403, "PUT", "sys/break-glass", map[string]string{"key": s.shares[0]}).Body), "break_glass = true")
+	if err := s.Kill(); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.WriteConfig("break_glass = true\n" + lost + staticSeal); err != nil {
+		s.t.Fatal(err)
+	}
+	s.prints("survives the loss of every seal: 3 of 5 recovery shares", 2, "", "doctor", "-config=sealgate.hcl")
+	s.mustStart()
+	s.untilSealsFail()
+	s.says(strings.Join(s.status().Warnings, "\n"), "3 of 5 recovery shares can unseal this server")
+}
+
+// unsealByShares: a stranger floods the server from another address meanwhile, and ends nothing.
+func (s breakGlassStory) unsealByShares() {
+	s.t.Helper()
+	s.prints("1/3", 0, s.shares[0]+"\n", "operator", "break-glass", "-")
 	flooded := false
 	for range 400 {
-		reply := r.call("PUT", "sys/break-glass", map[string]any{"key": strings.Repeat("ab", 33), "reset": true})
+		reply := s.call("PUT", "sys/break-glass", map[string]any{"key": strings.Repeat("ab", 33), "reset": true})
 		if flooded = reply.Code == 429; flooded {
 			break
 		}
 		if reply.Code != 400 {
-			t.Fatalf("a wrong share: %d %s", reply.Code, reply.Body)
+			s.t.Fatalf("a wrong share: %d %s", reply.Code, reply.Body)
 		}
 	}
 	if !flooded {
-		t.Error("wrong shares are not limited")
+		s.t.Error("wrong shares are not limited")
 	}
-	says(cli(0, "", "operator", "break-glass", "status"), "1/3")
-	says(cli(0, strings.Join(shares[1:3], "\n")+"\n", "operator", "break-glass", "-"), "Unsealed By Break-Glass")
-	r.mustGet("a", "1")
-	r.mustGet("b", "2")
-	says(strings.Join(r.status().Warnings, "\n"), "unsealed by break-glass")
+	s.prints("1/3", 0, "", "operator", "break-glass", "status")
+	others := strings.Join(s.shares[1:3], "\n") + "\n"
+	s.prints("Unsealed By Break-Glass", 0, others, "operator", "break-glass", "-")
+	s.mustGet("a", "1")
+	s.mustGet("b", "2")
+	s.says(strings.Join(s.status().Warnings, "\n"), "unsealed by break-glass")
+}
 
-	// The static seal takes the place of the lost one.
-	says(cli(2, "", "operator", "seals", "add", "box", "-replaces=hsm"), "-purpose=seals -init")
+// replaceTheSeal: the static seal takes the place of the lost one.
+func (s breakGlassStory) replaceTheSeal() {
+	s.t.Helper()
+	s.prints("-purpose=seals -init", 2, "", "operator", "seals", "add", "box", "-replaces=hsm")
 	var st struct{ Nonce string }
 	change := map[string]string{"change": "replace hsm with box"}
-	r.decode(r.must(200, "PUT", "sys/authorize/seals/attempt", change), &st)
-	for _, s := range shares[2:] {
-		r.must(200, "PUT", "sys/authorize/seals/update", map[string]string{"key": s, "nonce": st.Nonce})
+	s.decode(s.must(200, "PUT", "sys/authorize/seals/attempt", change), &st)
+	for _, share := range s.shares[2:] {
+		s.must(200, "PUT", "sys/authorize/seals/update", map[string]string{"key": share, "nonce": st.Nonce})
 	}
-	says(cli(0, "", "operator", "seals", "add", "box", "-replaces=hsm"), "any of box")
-	if err := r.Kill(); err != nil {
-		t.Fatal(err)
+	s.prints("any of box", 0, "", "operator", "seals", "add", "box", "-replaces=hsm")
+	if err := s.Kill(); err != nil {
+		s.t.Fatal(err)
 	}
-	if err := r.WriteConfig(sealStanza.ReplaceAllString(string(config), "") + staticSeal); err != nil {
-		t.Fatal(err)
+	if err := s.WriteConfig(sealStanza.ReplaceAllString(s.config, "") + staticSeal); err != nil {
+		s.t.Fatal(err)
 	}
-	r.mustStart()
-	if err := r.UntilUnsealed(); err != nil {
-		t.Fatal(err)
+	s.mustStart()
+	if err := s.UntilUnsealed(); err != nil {
+		s.t.Fatal(err)
 	}
-	r.mustGet("b", "2")
-	if warnings := strings.Join(r.status().Warnings, "\n"); strings.Contains(warnings, "break-glass") {
-		t.Errorf("it still warns: %s", warnings)
+	s.mustGet("b", "2")
+	if warnings := strings.Join(s.status().Warnings, "\n"); strings.Contains(warnings, "break-glass") {
+		s.t.Errorf("it still warns: %s", warnings)
 	}
+}
 
+// records checks the transcript and the audit trail.
+func (s breakGlassStory) records() {
+	s.t.Helper()
 	var out struct{ Data json.RawMessage }
-	r.decode(r.must(200, "GET", "sys/recovery/transcript", nil), &out)
+	s.decode(s.must(200, "GET", "sys/recovery/transcript", nil), &out)
 	report, err := transcript.VerifyFile(bytes.NewReader(out.Data), nil, nil)
 	if err != nil || !report.OK() {
-		t.Fatalf("the transcript: %v, %+v", err, report)
+		s.t.Fatalf("the transcript: %v, %+v", err, report)
 	}
 	for _, want := range []string{`"break-glass-enroll"`, `"break-glass"`, `key not found on the token`} {
-		says(string(out.Data), want)
+		s.says(string(out.Data), want)
 	}
-	entries, err := os.ReadFile(trail)
+	entries, err := os.ReadFile(s.trail)
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	says(string(entries), "sys/break-glass/enroll/update")
-	for _, s := range shares {
-		if bytes.Contains(entries, []byte(s)) {
-			t.Error("the audit trail has a share")
+	s.says(string(entries), "sys/break-glass/enroll/update")
+	for _, share := range s.shares {
+		if bytes.Contains(entries, []byte(share)) {
+			s.t.Error("the audit trail has a share")
 		}
 	}
 }

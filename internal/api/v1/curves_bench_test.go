@@ -26,7 +26,8 @@ type curve struct {
 var curves = []curve{
 	{what: "policies", most: 1000, method: "GET", path: "secret/app/one",
 		add: func(i int) (string, string, string) {
-			text := fmt.Sprintf(`path \"secret/app/*\" { capabilities = [\"read\"] } path \"kv/%d/*\" { capabilities = [\"list\"] }`, i)
+			text := fmt.Sprintf(`path \"secret/app/*\" { capabilities = [\"read\"] } path \"kv/%d/*\" { `+
+				`capabilities = [\"list\"] }`, i)
 			return "PUT", fmt.Sprintf("sys/policies/acl/policy-%d", i), `{"policy":"` + text + `"}`
 		}},
 	{what: "mounts", most: 1000, method: "GET", path: "secret/app/one",
