@@ -23,8 +23,8 @@ func odd(bits uint) *big.Int {
 	return new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), bits), big.NewInt(1))
 }
 
-// hostileDSA is a key whose signatures take so long to check as its numbers are large. Nobody needs a
-// private key for it: the signatures are wrong, but to see that takes the work.
+// hostileDSA is a key whose signatures take so long to check as its numbers are large. Nobody needs
+// a private key for it: the signatures are wrong, but to see that takes the work.
 func hostileDSA(t *testing.T, bits uint, signatures int) []byte {
 	t.Helper()
 	pub := packet.NewDSAPublicKey(now.Add(-time.Hour), &dsa.PublicKey{
@@ -47,7 +47,8 @@ func hostileDSA(t *testing.T, bits uint, signatures int) []byte {
 		hashed := append([]byte{5, 2}, made...) // the time
 		hashed = append(hashed, 9, 16)          // the issuer
 		hashed = binary.BigEndian.AppendUint64(hashed, pub.KeyId)
-		head := append([]byte{4, byte(packet.SigTypePositiveCert), byte(packet.PubKeyAlgoDSA), 8, 0, byte(len(hashed))}, hashed...)
+		head := append([]byte{4, byte(packet.SigTypePositiveCert), byte(packet.PubKeyAlgoDSA), 8, 0, byte(len(hashed))},
+			hashed...)
 		sum := sha256.New()
 		sum.Write(body.Bytes())
 		sum.Write(head)
@@ -63,9 +64,9 @@ func hostileDSA(t *testing.T, bits uint, signatures int) []byte {
 
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// TestHostileKeysCostNothing: anybody may give a key to sys/generate-root/attempt. One whose numbers
-// are as long as OpenPGP allows would take a processor for hours, since its signatures are checked
-// first.
+// TestHostileKeysCostNothing: anybody may give a key to sys/generate-root/attempt. One whose
+// numbers are as long as OpenPGP allows would take a processor for hours, since its signatures are
+// checked first.
 func TestHostileKeysCostNothing(t *testing.T) {
 	t.Parallel()
 	refused := make(chan error, 1)

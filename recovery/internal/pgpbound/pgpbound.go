@@ -18,8 +18,8 @@ const (
 	maxSignatures = 256
 )
 
-// Check refuses a key with too much work in it. It drops subkeys that are never used: of ElGamal and
-// DSA, which are obsolete, and too large ones.
+// Check refuses a key with too much work in it. It drops subkeys that are never used: of ElGamal
+// and DSA, which are obsolete, and too large ones.
 func Check(e *openpgp.Entity) error {
 	if err := checkKey(e.PrimaryKey); err != nil {
 		return err
