@@ -15,6 +15,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/sealgate/sealgate/hsm"
 	"github.com/sealgate/sealgate/hsm/softhsm"
@@ -23,7 +24,9 @@ import (
 // deviceToken opens a SoftHSM token for operations on its keys.
 func deviceToken(t *testing.T) *hsm.Token {
 	t.Helper()
-	return open(t, softhsm.New(t).Config())
+	cfg := softhsm.New(t).Config()
+	cfg.Deadline = time.Minute // an RSA key takes seconds
+	return open(t, cfg)
 }
 
 func deviceKey(t *testing.T, token *hsm.Token, label string) *hsm.DeviceKey {

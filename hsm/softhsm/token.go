@@ -64,6 +64,7 @@ func (k *Token) MakeKey(kind hsm.Kind, label string) error {
 	}
 	cfg := k.Config()
 	cfg.Isolation = hsm.InProcess // this process has the library loaded
+	cfg.Deadline = patience       // an RSA key takes seconds
 	t, err := hsm.New(cfg)
 	if err != nil {
 		return err

@@ -125,6 +125,12 @@ func (f *Cluster) Begin() {
 			f.t.Fatal(err)
 		}
 	}
+	err := f.Nodes[0].Until(patience, "able to read the storage", func(h Health, code int) bool {
+		return code == http.StatusNotImplemented && h.StorageFailure == ""
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
 	var r struct {
 		RootToken    string   `json:"root_token"`
 		RecoveryKeys []string `json:"recovery_keys"`

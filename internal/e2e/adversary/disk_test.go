@@ -169,7 +169,7 @@ func forgeRecord(ctx context.Context, s storage.Store, change func(*seals.Record
 // staysShut checks that a started server does not open, and that its seal-status says why.
 func (v *victim) staysShut(why string) {
 	v.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		reply, err := v.Do(v.t.Context(), "GET", "sys/seal-status", "", nil)
 		if err != nil {

@@ -45,7 +45,8 @@ func (v *victim) replaceData(by string) {
 func TestSubstitutedStoreUnderRSA(t *testing.T) {
 	t.Parallel()
 	seal, env := newToken(t)
-	const rsa = "  mechanism = \"CKM_RSA_PKCS_OAEP\"\n  rsa_oaep_hash = \"sha1\"\n"
+	const rsa = "  timeout = \"60s\"\n" + // making the key takes seconds
+		"  mechanism = \"CKM_RSA_PKCS_OAEP\"\n  rsa_oaep_hash = \"sha1\"\n"
 	const authenticated = rsa + "  hmac_key_label = \"mac\"\n"
 	v := newVictimUnder(t, seal(authenticated), "", env)
 	v.stop()

@@ -161,7 +161,7 @@ func (a *target) transcriptSeed(root *seals.Secret) []byte {
 // erased when it is collected, so that the last attempt counts.
 func (a *target) unfound(secrets map[string][]byte) {
 	a.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		found := a.search(secrets)
 		if len(found) == 0 {
