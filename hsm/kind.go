@@ -23,7 +23,7 @@ const (
 	ECP521
 )
 
-// kindInfo is what the templates of a kind contain.
+// kindInfo is the content of a kind's templates.
 type kindInfo struct {
 	name  string
 	want  want

@@ -81,7 +81,7 @@ type Quorum interface {
 	Lock()
 }
 
-// KeyState is what a device or service reports about a seal's key.
+// KeyState is the report of a device or service about a seal's key.
 type KeyState struct {
 	ID, Version  string            // canonical id; the version that Encrypt uses, "" without versions
 	State        string            // "enabled", "disabled", "pending deletion", "destroyed", ...; "" if unknown

@@ -20,7 +20,7 @@ import (
 	"path/filepath"
 )
 
-// State is what a node last saw of its storage.
+// State is the state of the storage when the node last saw it.
 type State struct {
 	Version    int      `json:"v"`
 	Cluster    string   `json:"cluster"`    // id

@@ -48,14 +48,14 @@ type Tally struct{ Entries, Bytes int64 }
 
 func (t *Tally) add(o Tally) { t.Entries, t.Bytes = t.Entries+o.Entries, t.Bytes+o.Bytes }
 
-// TermCensus is what is stored under one term.
+// TermCensus counts the entries of one term.
 type TermCensus struct {
 	Term uint32
 	Tally
 	Parts map[string]Tally // by the first part of the path; two for "logical/", "credential/" and "auth/"
 }
 
-// Census is what is stored under each term.
+// Census counts the entries of each term.
 type Census struct {
 	Known    bool // entries were counted, or a count was read
 	Exact    bool // it is what is stored now

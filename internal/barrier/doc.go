@@ -84,7 +84,7 @@ const (
 // storage.MaxOps is the caller's.
 const OwnOps = 4
 
-// Options are what a barrier takes from outside. The zero value works.
+// Options are the dependencies and limits of a barrier. The zero value works.
 type Options struct {
 	Now  func() time.Time // time.Now where nil
 	Rand io.Reader        // for the keys of terms; crypto/rand where nil. Nonces always come from crypto/rand.

@@ -70,7 +70,7 @@ func NewHandOver(id string, recipients func() []Recipient) (*HandOver, error) {
 	return &HandOver{ID: id, key: key, Recipients: recipients}, nil
 }
 
-// PublicKey is what the node announces.
+// PublicKey is the key that the node announces.
 func (h *HandOver) PublicKey() []byte { return h.key.PublicKey().Bytes() }
 
 func handoverPath(generation uint64) string {

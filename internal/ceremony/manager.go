@@ -55,7 +55,7 @@ type Keys interface {
 	Attest(ctx context.Context, tx *barrier.Tx) error
 }
 
-// Config is what a [Manager] works with.
+// Config configures a [Manager].
 type Config struct {
 	Host Host
 	Keys Keys

@@ -20,7 +20,7 @@ func changedOutside(what string, args ...any) error {
 	return fault.Wrap(err, fault.Internal, "%v; find out who can write to the storage", err)
 }
 
-// view is what is known of the chain up to a head. It is not changed.
+// view is the chain up to a head. It is immutable.
 type view struct {
 	head transcript.Head
 	doc  *document

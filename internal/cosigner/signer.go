@@ -24,7 +24,7 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// Config is what a [Signer] works with.
+// Config configures a [Signer].
 type Config struct {
 	Ceremonies *ceremony.Manager
 	Barrier    *barrier.Barrier // of the role
@@ -114,7 +114,7 @@ func (s *Signer) Set(ctx context.Context, key string, by ceremony.Starter) error
 	return s.change(ctx, k, reason, by)
 }
 
-// Remove has no key sign any more. The last record that the key signs is that of the removal.
+// Remove ends the signing. The last record that the key signs is that of the removal.
 func (s *Signer) Remove(ctx context.Context, by ceremony.Starter) error {
 	st, err := s.State(ctx)
 	if err != nil || st.Key == "" && st.Failure == nil {

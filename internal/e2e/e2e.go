@@ -269,7 +269,7 @@ type Reply struct {
 // Decode reads the body as JSON.
 func (r Reply) Decode(v any) error { return json.Unmarshal(r.Body, v) }
 
-// Errors is what the body has to say.
+// Errors returns the errors in the body.
 func (r Reply) Errors() string {
 	var e struct{ Errors []string }
 	_ = json.Unmarshal(r.Body, &e)
@@ -308,7 +308,7 @@ func (s *Server) Do(ctx context.Context, method, path, token string, body any) (
 	return Reply{Code: resp.StatusCode, Body: raw}, err
 }
 
-// Result is what a command printed, and its exit code.
+// Result is the output of a command, and its exit code.
 type Result struct {
 	Out, Err string
 	Code     int

@@ -28,7 +28,7 @@ import (
 	"github.com/sealgate/sealgate/internal/uuid"
 )
 
-// View is what a call sees of the node's role.
+// View is the part of the node's role that a call uses.
 type View struct {
 	Tokens *token.Store
 	Mounts *mount.Table
@@ -42,7 +42,7 @@ type Roles interface {
 	Do(ctx context.Context, f func(ctx context.Context, v View) error) error
 }
 
-// Core is what a gateway uses of the server.
+// Core is the part of the server that a gateway uses.
 type Core struct {
 	Roles Roles
 	Trail *audit.Trail

@@ -46,7 +46,7 @@ type Timing struct {
 	Echo               time.Duration // between announcements of a standby to the leader
 }
 
-// Config is what a [Replica] works with. Every field but Metrics, Report and Heard is required.
+// Config configures a [Replica]. Every field but Metrics, Report and Heard is required.
 type Config struct {
 	Self   Member        // with an ID
 	Store  storage.Store // see [CheckStore]

@@ -19,7 +19,7 @@ const (
 	Failed  = "failed"  // refused by one of the servers
 )
 
-// Item is what became of one thing of the source.
+// Item is the result for one object of the source.
 type Item struct {
 	Kind    string   `json:"kind"` // "secret", "policy", ...
 	Path    string   `json:"path"`

@@ -135,7 +135,7 @@ func (s *Store) Notes(ctx context.Context) ([]Note, error) {
 	return all, nil
 }
 
-// Fate is what is to become of a note.
+// Fate is the decision about a note.
 type Fate uint8
 
 // The fates.

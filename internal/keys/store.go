@@ -36,7 +36,7 @@ const (
 // maxOps is how many operations one commit can hold: the rest is the barrier's.
 const maxOps = storage.MaxOps - 4
 
-// Options are what a store is given from outside.
+// Options are the dependencies of a store.
 type Options struct {
 	Providers map[string]Provider // by name; nil means software alone
 	Rand      io.Reader           // nil means crypto/rand
@@ -260,7 +260,7 @@ func (s *Store) Importer(provider string) (Importer, error) {
 	return i, nil
 }
 
-// Change is what is to become of a key, in one commit.
+// Change is a change of a key, in one commit.
 type Change struct {
 	Settings
 	key   *Key // as it is

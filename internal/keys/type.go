@@ -150,7 +150,7 @@ const (
 	maxHMACKey = 512
 )
 
-// Spec is what a provider must know to make or open a version of a key.
+// Spec describes a version of a key to the provider that makes or opens it.
 type Spec struct {
 	Type         Type
 	Derived      bool

@@ -15,7 +15,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Use is what is known of the use of a version.
+// Use is the recorded use of a version.
 type Use struct {
 	Count uint64
 	Last  time.Time

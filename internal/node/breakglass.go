@@ -84,7 +84,7 @@ func (g *glassBreaker) forget() {
 	}
 }
 
-// BreakGlassStatus is what anybody may know of a sealed node's break-glass.
+// BreakGlassStatus is the public state of a sealed node's break-glass.
 type BreakGlassStatus struct {
 	Sealed           bool
 	Allowed          bool // by the configuration of this node

@@ -18,7 +18,7 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// Config is what a node works with.
+// Config configures a node.
 type Config struct {
 	Store       storage.Store
 	StorageType string // as reported to clients: "bbolt", "inmem", ...

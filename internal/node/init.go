@@ -31,7 +31,7 @@ type InitRequest struct {
 	Holders                           []string // names of the share holders, one for each share
 }
 
-// InitResult is what initialisation makes. It is shown once.
+// InitResult is the result of an initialisation. It is shown once.
 type InitResult struct {
 	Keys         []*secret.Bytes // unseal shares, under a Shamir seal
 	RecoveryKeys []*secret.Bytes // recovery shares, under seals that unseal automatically
@@ -97,7 +97,7 @@ func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	return g.result(), nil
 }
 
-// genesis is what initialisation makes before it writes.
+// genesis is the content of a new store before it is written.
 type genesis struct {
 	root       *secret.Bytes
 	record     *seals.Record

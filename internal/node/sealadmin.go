@@ -41,7 +41,7 @@ type SealMember struct {
 	OtherKeys []SealKey `json:"other_keys,omitempty"` // that it had before, or that are to come
 }
 
-// SealNode is what one node reports of the seals.
+// SealNode is one node's report about the seals.
 type SealNode struct {
 	Node   string       `json:"node"`
 	Active bool         `json:"active"`

@@ -36,7 +36,7 @@ type sealMigration struct {
 	plan atomic.Pointer[migrationPlan] // stored under transition
 }
 
-// migrationPlan is what a quorum has authorised.
+// migrationPlan is a migration that a quorum has authorised.
 type migrationPlan struct {
 	shareSet *recovery.ShareSet // in its role after the migration
 }

@@ -76,7 +76,7 @@ type retirement struct {
 	by        ceremony.Starter
 }
 
-// retireSubject is what a quorum is asked for: one key of one seal.
+// retireSubject names what a quorum authorises: the end of one key of one seal.
 func retireSubject(name string, o *oldKey) string { return name + ": " + o.label() }
 
 // retiredSubject returns the subject of the destruction of a key that is named as for Retire.

@@ -111,7 +111,7 @@ func (r restorer) checkEmpty(ctx context.Context) error {
 	return nil
 }
 
-// content is what a snapshot says of itself.
+// content is a snapshot's description of itself.
 type content struct {
 	info            *snapshot.Info
 	record          *seals.Record

@@ -34,7 +34,7 @@ type SnapshotSchedule struct {
 // pathSchedules is where the state of each schedule is: JSON, with the version in "v".
 const pathSchedules = "core/snapshot/schedule/" // + name
 
-// ScheduleState is what a schedule did last. The entry outlives a change of leader.
+// ScheduleState is the result of a schedule's last run. The entry outlives a change of leader.
 type ScheduleState struct {
 	Version   int       `json:"v"`
 	Attempted time.Time `json:"attempted"`           // start of the last attempt

@@ -115,7 +115,7 @@ func StatusVersionOf(n *Node) (v StatusVersion, ok bool) {
 	return v, v.state.record != nil && n.replica.Degraded() == nil
 }
 
-// Health is what load balancers ask for, from memory alone.
+// Health is the state for load balancers, from memory alone.
 type Health struct {
 	Initialized, Sealed, Standby bool
 	Clustered                    bool

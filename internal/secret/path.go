@@ -22,7 +22,7 @@ var (
 	// relativePath is a relative name that is no secret: it has the ending of a file.
 	relativePath = regexp.MustCompile(`^[\w.-]+(/[\w.-]+)*\.` +
 		`(json|txt|pem|crt|cer|key|jwt|token|conf|ini|ya?ml|p12|pfx|so(\.\d+)*|dylib|pin)$`)
-	// randomText is what keys, tokens and encoded data look like.
+	// randomText matches text that looks like a key, a token or encoded data.
 	randomText = regexp.MustCompile(`^[A-Za-z0-9+=]{24,}$`)
 	envName    = regexp.MustCompile(`^[A-Z_][A-Z0-9_]{0,127}$`) // by convention
 )

@@ -22,7 +22,7 @@ import (
 	"log/slog"
 )
 
-// Redacted is what every printer and encoder shows instead of the value.
+// Redacted is the text that every printer and encoder shows instead of the value.
 const Redacted = "[secret]"
 
 // ErrMarshal is returned by encoders that are given a secret: only code that names [Bytes.Expose]

@@ -148,7 +148,7 @@ func (c *quickstartCommand) run(o *quickstartFlags) error {
 // dropIn is the file for systemd, beside the configuration.
 const dropIn = "sealgate.service.conf"
 
-// stateFolder is what the packaged unit may write.
+// stateFolder is the folder that the packaged unit may write.
 const stateFolder = "/var/lib/sealgate"
 
 // unitText is a drop-in of the packaged unit: it starts with this configuration.

@@ -25,7 +25,7 @@ type ask struct {
 	token        string // in place of the session's
 }
 
-// answer is what the API answered.
+// answer is a response of the API.
 type answer struct {
 	status int
 	header http.Header

@@ -92,7 +92,7 @@ type ceremonyData struct {
 	Encoded string     // the encoded root token
 }
 
-// receipt is what a custodian takes with him.
+// receipt is the confirmation that a custodian can keep.
 type receipt struct {
 	Time, Nonce string
 	What        string

@@ -70,7 +70,7 @@ func ownPath(next string) string {
 	return p.EscapedPath()
 }
 
-// tokenData is what a token says about itself.
+// tokenData is a token's own data.
 type tokenData struct {
 	DisplayName string `json:"display_name"`
 }

@@ -68,7 +68,7 @@ func policiesPage() *page {
 	}
 }
 
-// verdict is what the tester finds.
+// verdict is the result of a test.
 type verdict struct {
 	Path         string
 	Capabilities []string

@@ -118,7 +118,7 @@ func policyLine(path, capability string, sudo bool) string {
 	return fmt.Sprintf("path %q {\n  capabilities = [%s]\n}", path, list)
 }
 
-// view is what the frame shows.
+// view is the data of the frame around each page.
 type view struct {
 	Title   string
 	Page    string // of the navigation

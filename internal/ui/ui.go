@@ -13,7 +13,7 @@ import (
 //go:embed static
 var static embed.FS
 
-// Config is what a UI needs.
+// Config configures a UI.
 type Config struct {
 	API      http.Handler // answers below /v1/, with authorisation and audit
 	Sessions *Sessions    // shared by all listeners: a browser's cookie is the same on all ports

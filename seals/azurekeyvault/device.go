@@ -51,7 +51,7 @@ func OpenKey(cfg seals.Config, version string, ca []byte) (*Key, error) {
 // Close wipes the secrets and closes idle connections.
 func (k *Key) Close() error { return k.w.Close() }
 
-// Info is what the vault reports about a version.
+// Info is the vault's report about a version.
 type Info struct {
 	ID         string // canonical, with the version
 	Version    string

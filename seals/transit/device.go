@@ -52,7 +52,7 @@ func OpenKey(cfg seals.Config, version int) (*Key, error) {
 // Close ends the renewal of the token.
 func (k *Key) Close() error { return k.w.Close() }
 
-// Info is what the server reports about the version.
+// Info is the server's report about the version.
 type Info struct {
 	ID       string // canonical: the seal's id of the key, and the version
 	Type     string // the engine's name of the type

@@ -93,7 +93,7 @@ type Slot struct {
 	MaxSessions  uint // 0: no limit, or an unknown one
 }
 
-// Object is what Find returns.
+// Object is a result of Find.
 type Object struct {
 	Handle     uint
 	Attributes map[uint][]byte
@@ -154,7 +154,7 @@ func String(t uint, v string) Attribute { return Attribute{t, []byte(v)} }
 // ulongSize is the size of CK_ULONG: a machine word on every platform that this package supports.
 const ulongSize = 4 << (^uint(0) >> 63)
 
-// Operation is what a [Call] does.
+// Operation is the function of a [Call].
 type Operation uint8
 
 // The operations.

@@ -13,7 +13,7 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// Config is what a worker runs, and its limits.
+// Config is the library of a worker, and its limits.
 type Config struct {
 	Lib      string
 	Deadline time.Duration // of each call

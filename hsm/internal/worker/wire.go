@@ -11,7 +11,7 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// operation is what a request asks for.
+// operation is the function of a request.
 type operation uint8
 
 const (

@@ -8,7 +8,7 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// Config is what a worker runs, and its limits.
+// Config is the library of a worker, and its limits.
 type Config struct {
 	Lib      string
 	Deadline time.Duration

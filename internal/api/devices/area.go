@@ -102,7 +102,7 @@ var entryDocs = []api.DocField{
 	{"any_mount", "boolean", "Every mount may use it."},
 }
 
-// healthAnswer is what is known of a key in its device.
+// healthAnswer is the state of a key in its device.
 type healthAnswer struct {
 	State    string `json:"state"`
 	Class    string `json:"class,omitempty"`

@@ -38,7 +38,7 @@ var externalDocs = map[string]api.Doc{
 	},
 }
 
-// place is what a path below configs/ names.
+// place is the object that a path below configs/ names.
 type place struct {
 	config, key, mount string
 	list               string // "configs", "keys" or "grants": what a list lists

@@ -35,7 +35,7 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// Options are what backends are given from outside.
+// Options are the dependencies of a backend.
 type Options struct {
 	Now     func() time.Time // nil means time.Now
 	Rand    io.Reader        // nil means crypto/rand
@@ -119,7 +119,7 @@ func (c *call) answer(data any) *mount.Response {
 
 type handler func(b *backend, ctx context.Context, c *call) (*mount.Response, error)
 
-// endpoint is what can be done at one kind of path. The fields are those of a write.
+// endpoint describes the operations on one kind of path. The fields are those of a write.
 type endpoint struct {
 	least, most                int // segments behind the name
 	read, list, update, remove handler

@@ -14,7 +14,7 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// useAnswer is what is known of the use of a version.
+// useAnswer is the recorded use of a version.
 type useAnswer struct {
 	Count uint64 `json:"count"`
 	Last  string `json:"last_time"`

@@ -33,7 +33,7 @@ const (
 	maxCached = 16384
 )
 
-// Options are what backends are given from outside.
+// Options are the dependencies of a backend.
 type Options struct {
 	Now  func() time.Time // nil means time.Now
 	Rand io.Reader        // nil means crypto/rand

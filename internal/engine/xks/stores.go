@@ -16,7 +16,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// uriPath is what AWS appends to a prefix.
+// uriPath is the path that AWS appends to a prefix.
 const uriPath = "/kms/xks/v1"
 
 func names(all []string) *mount.Response {
@@ -244,7 +244,7 @@ func addCredential(b *backend, ctx context.Context, _ *mount.Request, name, _ st
 	return configuration(&next, c), nil
 }
 
-// configuration is what the console of AWS KMS takes as a file.
+// configuration is the file that the console of AWS KMS takes.
 func configuration(s *store, c xks.Credential) *mount.Response {
 	return &mount.Response{Data: map[string]any{
 		"access_key_id": c.AccessKeyID, "uri_path": s.Prefix + uriPath,

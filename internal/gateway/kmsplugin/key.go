@@ -48,7 +48,7 @@ func (c *Client) clusterID(ctx context.Context) (string, error) {
 	return r.ClusterID, nil
 }
 
-// keyInfo is what the plugin needs of keys/<name>.
+// keyInfo is the part of keys/<name> that the plugin needs.
 type keyInfo struct {
 	Type        string                     `json:"type"`
 	Latest      int                        `json:"latest_version"`

@@ -207,7 +207,7 @@ func (c *checker) checkForgeries(ctx context.Context, s *sealedSeed) {
 	}
 }
 
-// checkParallel is what a restart of an API server does.
+// checkParallel makes parallel calls, as a restart of an API server does.
 func (c *checker) checkParallel(ctx context.Context, s *sealedSeed) {
 	const callers, calls = 16, 10
 	var mu sync.Mutex

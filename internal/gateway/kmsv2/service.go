@@ -90,7 +90,7 @@ func (s *Service) sample(m *metrics.Sample) {
 	m.Gauge("sealgate.kmsv2.healthy", metrics.Truth(s.health.ok()), "socket", s.o.Name)
 }
 
-// State is what Status returns, for operators.
+// State is the result of Status, for operators.
 type State struct {
 	Healthz string    // "ok" or a warning; "" where Status fails
 	Error   string    // why Status fails

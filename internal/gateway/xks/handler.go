@@ -61,7 +61,7 @@ type Auditor interface {
 	Begin(ctx context.Context, c *Call, refused error) (respond func(errorName string) error, err error)
 }
 
-// Options are what a proxy is made of.
+// Options are the dependencies of a proxy.
 type Options struct {
 	Stores Stores
 	Keys   Keys

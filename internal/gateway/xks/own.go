@@ -16,7 +16,7 @@ import (
 	"github.com/sealgate/sealgate/internal/metrics"
 )
 
-// ExternalKey is what a store has under an external key id.
+// ExternalKey is the record of an external key id of a store.
 type ExternalKey struct {
 	ID       string
 	Key      gateway.Key // of a transit mount, AES-256-GCM

@@ -97,7 +97,7 @@ type Key interface {
 	ForCiphertext(ctx context.Context, metadata []byte) (Version, error)
 }
 
-// KeyState is what an operator allows with a key.
+// KeyState is the set of operations that an operator allows with a key.
 type KeyState struct {
 	Disabled  bool // the kill switch of the key
 	NoEncrypt bool

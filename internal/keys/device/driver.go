@@ -29,7 +29,7 @@ type Parameters struct {
 	Ignored    []string // accepted from clients of Vault, without a meaning here
 }
 
-// Settings are what a connection is made of.
+// Settings are the parameters of a connection.
 type Settings struct {
 	Name   string
 	Params Params
@@ -63,7 +63,7 @@ type Ref struct {
 	ID   string // id in hexadecimal, version, ...; "" where the name is enough
 }
 
-// Facts are what a device reports about a key.
+// Facts are the properties of a key that a device reports.
 type Facts struct {
 	Identity   string    // canonical: equal for the same key, however it was selected
 	Spec       keys.Spec // its type

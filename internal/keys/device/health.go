@@ -10,7 +10,7 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// Health is what is known of an entry's key.
+// Health is the last known state of an entry's key.
 type Health struct {
 	Class    seals.Class // "": it can be used
 	State    string      // as the device reports it

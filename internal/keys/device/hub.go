@@ -17,7 +17,7 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// Options are what a hub is given from outside.
+// Options are the dependencies of a hub.
 type Options struct {
 	Drivers   map[string]Driver // by type
 	Libraries []Library

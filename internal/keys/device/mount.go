@@ -382,7 +382,7 @@ func (m *Mount) Abandon(ctx context.Context, note []byte) (name string, err erro
 	return ref.ref.Name, m.remove(ctx, s, e, ref.ref)
 }
 
-// Held is what a version's reference says.
+// Held describes the key that a version refers to.
 type Held struct {
 	Face  Face
 	Entry string // label

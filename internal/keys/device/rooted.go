@@ -176,7 +176,7 @@ func (p *rooted) Open(_ context.Context, s keys.Spec, v keys.Material) (any, err
 	return &rootedMAC{h}, nil
 }
 
-// Rooting is what a version's reference says of its root.
+// Rooting describes the root that a version refers to.
 type Rooting struct {
 	Face  Face
 	Entry string // label

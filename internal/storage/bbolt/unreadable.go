@@ -15,7 +15,7 @@ import (
 // A page of the file that the disk cannot read fails the calls that need it, and no others: it says
 // nothing about the rest of the file, unlike damage of its structure.
 
-// reading is what a call reads.
+// reading describes the read of a call.
 type reading struct{ kind, name string }
 
 var (

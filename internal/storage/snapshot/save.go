@@ -31,7 +31,7 @@ const (
 // stateFile returns the name of the n-th state file, counted from 1.
 func stateFile(n int) string { return fmt.Sprintf("state-%08d.bin", n) }
 
-// Proof is what proves the origin of a snapshot.
+// Proof proves the origin of a snapshot.
 type Proof struct {
 	Seal func(sums []byte) ([]byte, error)                 // returns the checksums, sealed
 	Sign func(sums, sealed []byte) (sig []byte, err error) // by the key in Meta.Signer; unused without one

@@ -35,7 +35,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/snapshot/target"
 )
 
-// Options are what a bucket needs. Zero values are the defaults.
+// Options configure a bucket. Zero values are the defaults.
 type Options struct {
 	Bucket    string
 	Prefix    string // of the names, such as "backup/"
