@@ -311,3 +311,33 @@ func TestSubset(t *testing.T) {
 		}
 	}
 }
+
+// TestNarrowedRole: the networks of a secret id hold no longer than the role allows them.
+func TestNarrowedRole(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	id := b.role("r", `{}`)
+	secretID := b.must(mount.Update, "role/r/secret-id", `{"token_bound_cidrs":"192.0.2.0/24"}`, "secret_id")
+	networks := func() []string {
+		t.Helper()
+		a, err := b.backend.Handle(t.Context(), &mount.Request{Operation: mount.Update, Path: "login",
+			Remote: "192.0.2.7:1", Data: map[string]any{"role_id": id, "secret_id": secretID}})
+		if err != nil {
+			return []string{err.Error()}
+		}
+		return a.Login.Networks
+	}
+	for role, want := range map[string]string{
+		`{"token_bound_cidrs":"192.0.2.0/24"}`:              "192.0.2.0/24",
+		`{"token_bound_cidrs":"192.0.2.0/28"}`:              "192.0.2.0/28",
+		`{"token_bound_cidrs":"198.51.100.0/24"}`:           "permission denied",
+		`{"token_bound_cidrs":["192.0.2.7","203.0.113.1"]}`: "192.0.2.7 203.0.113.1",
+	} {
+		if _, err := b.ask(mount.Update, "role/r", role); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(networks(), " "); got != want {
+			t.Errorf("%s: %q, want %q", role, got, want)
+		}
+	}
+}

@@ -96,7 +96,7 @@ func (d *backend) admit(ctx context.Context, r *mount.Request, name string, x *r
 		}
 		maps.Copy(meta, s.Meta)
 		meta["role_name"] = name
-		if len(s.TokenCIDRs) > 0 {
+		if len(s.TokenCIDRs) > 0 && subset(s.TokenCIDRs, x.BoundCIDRs) { // the role may be narrower now
 			networks = s.TokenCIDRs
 		}
 	} else if !method.Within(x.SecretCIDRs, r.Remote) || !method.Within(networks, r.Remote) {
