@@ -65,18 +65,26 @@ func (d *document) end(record uint64) {
 }
 
 func readDocument(ctx context.Context, b *barrier.Barrier) (*document, error) {
-	d := &document{Version: settingVersion}
 	raw, err := b.Get(ctx, pathSetting)
 	if errors.Is(err, storage.ErrNotFound) {
-		return d, nil
+		return &document{Version: settingVersion}, nil
 	}
 	if err != nil {
 		return nil, barrier.Fault(err, "the setting of the key that signs the transcript could not be read")
 	}
+	return parseDocument(raw)
+}
+
+func parseDocument(raw []byte) (*document, error) {
+	malformed := fmt.Errorf("cosigner: entry %s is malformed, or of a newer program", pathSetting)
+	d := &document{}
 	if err := json.Unmarshal(raw, d); err != nil || d.Version != settingVersion {
-		return nil, fmt.Errorf("cosigner: entry %s is malformed, or of a newer program", pathSetting)
+		return nil, malformed
 	}
 	for _, k := range d.Keys {
+		if k == nil {
+			return nil, malformed
+		}
 		public, err := x509.ParsePKIXPublicKey(k.Public)
 		if err == nil {
 			k.line, k.fingerprint, err = cosign.PublicKey(public)
@@ -91,7 +99,7 @@ func readDocument(ctx context.Context, b *barrier.Barrier) (*document, error) {
 func (d *document) put(tx *barrier.Tx) error {
 	raw, err := json.Marshal(d)
 	if err != nil {
-		return err
+		return fmt.Errorf("cosigner: encoding %s: %w", pathSetting, err)
 	}
 	tx.Put(pathSetting, raw)
 	return nil

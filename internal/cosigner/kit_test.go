@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -69,9 +70,12 @@ func (d *emulator) Open(_ context.Context, r device.Ref) (device.Key, device.Fac
 		return nil, device.Facts{}, seals.Fail(seals.KeyGone, errors.New("no such key"), "restore it")
 	}
 	f := device.Facts{Identity: "emulated:" + r.Name, State: "enabled", Uses: []device.Usage{device.Sign, device.Verify}}
-	f.Spec.Type = keys.ECDSAP256
-	if s.Public().(*ecdsa.PublicKey).Curve == elliptic.P384() {
-		f.Spec.Type = keys.ECDSAP384
+	switch k := s.Public().(type) {
+	case *ecdsa.PublicKey:
+		f.Spec.Type = map[string]keys.Type{"P-256": keys.ECDSAP256, "P-384": keys.ECDSAP384,
+			"P-521": keys.ECDSAP521}[k.Params().Name]
+	case *rsa.PublicKey:
+		f.Spec.Type = keys.RSA2048
 	}
 	var err error
 	f.Public, err = x509.MarshalPKIXPublicKey(s.Public())

@@ -1,7 +1,11 @@
 package cosigner
 
 import (
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/pem"
 	"fmt"
 	"slices"
@@ -74,6 +78,32 @@ func TestSigner(t *testing.T) {
 	r, err := ceremony.Record(t.Context(), h.b, 4)
 	if err != nil || r.Record.StartedBy != "admin" || !strings.Contains(r.Record.Reason, "emulator/second") {
 		t.Errorf("the record of the change: %+v, %v", r, err)
+	}
+}
+
+// TestSignerTypes signs with each other type of key that a device can have.
+func TestSignerTypes(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	p521, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.device.set(func(d *emulator) { d.keys["p521"], d.keys["rsa"] = p521, pair })
+	s := h.signer()
+	for i, name := range []string{"second", "p521", "rsa"} {
+		h.managed(name)
+		if err := s.Set(t.Context(), "emulator/"+name, admin); err != nil {
+			t.Fatal(err)
+		}
+		h.finish(s)
+		if got := h.signed(uint64(i + 1)); !slices.Contains(got, "device:emulator/"+name) {
+			t.Errorf("%s: the record is signed by %q", name, got)
+		}
 	}
 }
 

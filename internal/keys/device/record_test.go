@@ -42,8 +42,10 @@ func TestRecords(t *testing.T) {
 	config := Config{Name: "c1", Type: "pkcs11", Params: Params{"library": "hsm1", "pin": "1234"}}
 	bound := entry
 	bound.MountIDs = map[string]string{"transit/": "6c1d7b20-0000-4000-8000-000000000000"}
+	reserved := Reserved{Type: "pkcs11", Identity: "pkcs11:object=a", Label: "pkcs11/a", Active: true}
 	for name, v := range map[string]any{
 		"device-entry-v1.bin": &entry, "device-entry-v2.bin": &bound, "device-config-v1.bin": &config,
+		"device-reserved-v1.bin": &reserved,
 	} {
 		record, err := marshal(v)
 		if err != nil {
