@@ -36,10 +36,11 @@ import (
 // subject is a server with a storage that a test can also open.
 type subject struct {
 	*e2e.Server
-	t    *testing.T
-	kind string
-	root string
-	open func(ctx context.Context) (storage.Store, error)
+	t     *testing.T
+	kind  string
+	peers string // its address for other nodes
+	root  string
+	open  func(ctx context.Context) (storage.Store, error)
 }
 
 var sealKey = strings.Repeat("5c", 32)
@@ -71,7 +72,11 @@ func newSubject(t *testing.T, kind string) *subject {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &subject{Server: &e2e.Server{Bin: bin, Dir: t.TempDir(), Addr: addr}, t: t, kind: kind}
+	peers, err := e2e.FreeAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &subject{Server: &e2e.Server{Bin: bin, Dir: t.TempDir(), Addr: addr}, t: t, kind: kind, peers: peers}
 	if err := s.WriteConfig(s.config()); err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +102,8 @@ func newSubject(t *testing.T, kind string) *subject {
 func (s *subject) config() string {
 	seal := fmt.Sprintf("seal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = %q\n}\n"+
 		"log_level = \"info\"\n", sealKey)
-	listener := fmt.Sprintf("listener \"tcp\" {\n  address = %q\n  tls_disable = true\n}\n", s.Addr)
+	listener := fmt.Sprintf("listener \"tcp\" {\n  address = %q\n  cluster_address = %q\n  tls_disable = true\n}\n", s.Addr,
+		s.peers)
 	cluster := fmt.Sprintf("api_addr = \"http://%s\"\n", s.Addr)
 	switch s.kind {
 	case "postgresql":
