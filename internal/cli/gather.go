@@ -30,16 +30,13 @@ type progress struct {
 	holders       []string // of the shares given, if the server shows them
 }
 
-// words is "2 of 3 shares given, 1 to go: alice, bob have given theirs."
-func (p progress) words() string {
-	text := fmt.Sprintf("%d of %d shares given, %d to go", p.given, p.needed, max(0, p.needed-p.given))
-	switch len(p.holders) {
-	case 0:
-		return text + "."
-	case 1:
-		return text + ": " + p.holders[0] + " has given theirs."
+// text is "2 of 3 shares given (alice, bob), 1 to go."
+func (p progress) text() string {
+	by := ""
+	if len(p.holders) > 0 {
+		by = " (" + strings.Join(p.holders, ", ") + ")"
 	}
-	return text + ": " + strings.Join(p.holders, ", ") + " have given theirs."
+	return fmt.Sprintf("%d of %d shares given%s, %d to go.", p.given, p.needed, by, max(0, p.needed-p.given))
 }
 
 // gather gives shares until there are no more or the operation is complete. After a refused share
@@ -60,7 +57,7 @@ func (b *base) gather(q quorum) (done bool, code int) {
 			case err == nil && p.done:
 				return true, exitOK
 			case err == nil:
-				b.errorf("%s", p.words())
+				b.errorf("%s", p.text())
 			default:
 				code = b.fail(q.doing, err)
 				if !refused(err) || code == exitOK {

@@ -192,7 +192,7 @@ func (g *rootToken) start() int {
 	}
 	if g.format() == "table" && s.OTP != "" {
 		g.printf("The server generated the one-time password (OTP below) and shows it only now. It decodes the\n" +
-			"encoded token: keep it secret from everybody who can see the encoded token.\n\n")
+			"encoded token: keep it secret from anyone who can see the encoded token.\n\n")
 	}
 	return g.show(s)
 }
