@@ -29,7 +29,7 @@ func TestConvergentNonces(t *testing.T) {
 			}
 			return string(out)
 		}
-		if seal("a") != seal("a") {
+		if first, again := seal("a"), seal("a"); first != again {
 			t.Errorf("%s: equal texts with equal additional data differ", typ)
 		}
 		n := typ.nonceSize()

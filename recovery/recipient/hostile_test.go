@@ -2,7 +2,8 @@ package recipient
 
 import (
 	"bytes"
-	"crypto/dsa" //nolint:staticcheck // what a hostile key is made of
+	//lint:ignore SA1019 a hostile key has it
+	"crypto/dsa"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
