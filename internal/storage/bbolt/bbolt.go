@@ -76,6 +76,7 @@ type Store struct {
 	// snapshots lets the writer avoid waiting for a long snapshot, which would block all readers
 	// too.
 	snapshots sync.RWMutex
+	reading   readTxs
 	damaged   atomic.Pointer[error] // set when a panic left the library's locks held: no more reads
 
 	closeLock  sync.RWMutex // held shared while sending to queue
@@ -134,6 +135,7 @@ func Open(ctx context.Context, dir string, o Options) (storage.Store, error) {
 	if s.writer.sequence, err = s.sequence(); err != nil {
 		return nil, errors.Join(err, s.closeDB())
 	}
+	s.reading.keep()
 	s.beginMark()
 	if err := removeCopies(dir); err != nil {
 		s.log.Warn("the copy of a compaction that did not end cannot be removed", "error", err)
@@ -177,6 +179,7 @@ func (s *Store) Close() error {
 // closes only the file.
 func (s *Store) closeDB() error {
 	s.check.cancel()
+	s.reading.end()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	db, file := s.db, s.file

@@ -260,6 +260,8 @@ func (c *compaction) catchUp(w *writer) error {
 // swap serves the new file and closes the old one.
 func (c *compaction) swap(w *writer) {
 	s := c.store
+	s.reading.end()
+	defer s.reading.keep()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old, oldFile := s.db, s.file

@@ -35,7 +35,7 @@ func Peek(ctx context.Context, dir string) (*Reader, error) {
 	}
 	err := guarded(open)
 	if err == nil {
-		err = r.store.read(readingHead, func(tx *bolt.Tx) error { return checkFormat(r.store.path, tx) })
+		err = r.store.read(readingHead, func(tx *readTx) error { return checkFormat(r.store.path, tx.Tx) })
 		if err != nil {
 			err = errors.Join(err, r.Close())
 		}

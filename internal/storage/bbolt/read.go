@@ -46,7 +46,7 @@ func (s *Store) unframe(key, stored []byte) ([]byte, error) {
 }
 
 // view runs f, which reads what, in a read transaction, on behalf of a caller.
-func (s *Store) view(ctx context.Context, what reading, f func(*bolt.Tx) error) error {
+func (s *Store) view(ctx context.Context, what reading, f func(*readTx) error) error {
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (s *Store) view(ctx context.Context, what reading, f func(*bolt.Tx) error) 
 
 // read runs f, which reads what, in a read transaction. A panic at its start leaves the library's
 // locks held, which ends all reading.
-func (s *Store) read(what reading, f func(*bolt.Tx) error) error {
+func (s *Store) read(what reading, f func(*readTx) error) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	switch {
@@ -69,18 +69,32 @@ func (s *Store) read(what reading, f func(*bolt.Tx) error) error {
 	}
 	begun := false
 	err := s.guard(what, func() error {
-		tx, err := s.db.Begin(false)
-		if err != nil {
-			return err
+		tx := s.reading.take()
+		if tx == nil {
+			var err error
+			if tx, err = s.reading.begin(s.db); err != nil {
+				return err
+			}
 		}
 		begun = true
-		defer func() { _ = tx.Rollback() }()
-		return f(tx)
+		sound := false // not after a panic
+		defer func() { s.reading.give(tx, sound) }()
+		err := f(tx)
+		sound = err == nil || errors.Is(err, storage.ErrNotFound)
+		return err
 	})
 	if !begun && errors.Is(err, storage.ErrCorrupt) {
 		s.damaged.Store(&err)
 	}
 	return err
+}
+
+// entries returns the bucket of the entries in a read transaction.
+func (s *Store) entries(tx *readTx) (_ *bolt.Bucket, err error) {
+	if tx.entries == nil {
+		tx.entries, err = s.data(tx.Tx)
+	}
+	return tx.entries, err
 }
 
 // data returns the bucket of the entries.
@@ -97,8 +111,8 @@ func (s *Store) Get(ctx context.Context, key string) (value []byte, err error) {
 	if err := storage.CheckKey(key); err != nil {
 		return nil, err
 	}
-	err = s.view(ctx, readingEntry(key), func(tx *bolt.Tx) error {
-		bucket, err := s.data(tx)
+	err = s.view(ctx, readingEntry(key), func(tx *readTx) error {
+		bucket, err := s.entries(tx)
 		if err != nil {
 			return err
 		}
@@ -121,8 +135,8 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) (name
 	if err := storage.CheckPrefix(prefix); err != nil {
 		return nil, err
 	}
-	err = s.view(ctx, readingList(prefix), func(tx *bolt.Tx) error {
-		bucket, err := s.data(tx)
+	err = s.view(ctx, readingList(prefix), func(tx *readTx) error {
+		bucket, err := s.entries(tx)
 		if err != nil {
 			return err
 		}
@@ -204,8 +218,8 @@ func (s *Store) snapshot(ctx context.Context, visit func(key string, value []byt
 	s.snapshots.RLock()
 	defer s.snapshots.RUnlock()
 	var panicked any // a panic of visit, which says nothing about the file
-	err := s.view(ctx, readingAll, func(tx *bolt.Tx) error {
-		bucket, err := s.data(tx)
+	err := s.view(ctx, readingAll, func(tx *readTx) error {
+		bucket, err := s.entries(tx)
 		if err != nil {
 			return err
 		}
@@ -255,7 +269,7 @@ func call(visit func(string, []byte) error, key string, value []byte, panicked *
 
 // Size implements storage.Sizer with the length of the file.
 func (s *Store) Size(ctx context.Context) (size int64, err error) {
-	err = s.view(ctx, readingHead, func(tx *bolt.Tx) error {
+	err = s.view(ctx, readingHead, func(tx *readTx) error {
 		size = tx.Size()
 		return nil
 	})
@@ -272,7 +286,7 @@ func (s *Store) LastCommit(ctx context.Context) (uint64, error) {
 
 // sequence reads the number of the last written group.
 func (s *Store) sequence() (n uint64, err error) {
-	err = s.read(readingHead, func(tx *bolt.Tx) error {
+	err = s.read(readingHead, func(tx *readTx) error {
 		bucket := tx.Bucket(metaBucket)
 		if bucket == nil {
 			return corrupt(s.path, "the bucket %q is missing", metaBucket)

@@ -88,6 +88,7 @@ func writeSequence(db *bolt.DB, sequence uint64) error {
 
 func (w *writer) reopenDB() error {
 	s := w.store
+	s.reading.end()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.db != nil {

@@ -186,6 +186,7 @@ func (w *writer) transact(group []*request, results []error) ([]storage.Event, e
 			return nil, err
 		}
 	}
+	w.store.reading.end()
 	var events []storage.Event
 	started := false // from here on the outcome may be unknown
 	var rollback func() error
@@ -197,7 +198,11 @@ func (w *writer) transact(group []*request, results []error) ([]storage.Event, e
 		rollback = tx.Rollback
 		wrote, err := w.apply(tx, group, results, &events)
 		if err != nil || !wrote {
-			return errors.Join(err, tx.Rollback())
+			err = errors.Join(err, tx.Rollback())
+			if err == nil {
+				w.store.reading.keep()
+			}
+			return err
 		}
 		failpoint.Point("storage.commit.before")
 		size := tx.Size()
@@ -207,6 +212,7 @@ func (w *writer) transact(group []*request, results []error) ([]storage.Event, e
 		if err == nil {
 			w.sequence++
 			w.marked(w.mark.idle(w.store.file, size))
+			w.store.reading.keep()
 			failpoint.Point("storage.commit.after")
 		}
 		return err
