@@ -161,8 +161,8 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) (name
 // Range implements storage.Ranger.
 func (s *Store) Range(ctx context.Context, after string, limit int, visit func(key string, value []byte) error) error {
 	var panicked any
-	err := s.view(ctx, readingSome, func(tx *bolt.Tx) error {
-		bucket, err := s.data(tx)
+	err := s.view(ctx, readingSome, func(tx *readTx) error {
+		bucket, err := s.entries(tx)
 		if err != nil {
 			return err
 		}

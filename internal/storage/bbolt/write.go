@@ -81,7 +81,7 @@ type writer struct {
 	mark     marker
 	noted    map[string]struct{} // the keys changed since a compaction began; nil: there is none
 	unmarked bool                // the log says that the mark cannot be written
-	pacer    pacer
+	pacer    storage.Pacer
 }
 
 // marked logs an error of the mark.
@@ -100,7 +100,7 @@ func (w *writer) serve(queue <-chan *request) {
 		if len(group) > 0 {
 			begun := time.Now()
 			w.write(group)
-			w.pacer.wrote(len(group), len(queue), time.Since(begun))
+			w.pacer.Wrote(len(group), len(queue), time.Since(begun))
 		}
 		if last != nil {
 			last.done <- last.run(w)
@@ -111,6 +111,30 @@ func (w *writer) serve(queue <-chan *request) {
 // inWriter runs f in the writer. Once it has begun it is waited for.
 func (s *Store) inWriter(ctx context.Context, f func(*writer) error) error {
 	return s.submit(ctx, &request{run: f, done: make(chan error, 1)})
+}
+
+// gather takes the queued batches, and those that arrive soon, within the bounds of a group. A
+// request that is not a batch ends the group, and runs after it.
+func (w *writer) gather(first *request, queue <-chan *request) (group []*request, last *request) {
+	arrivals := storage.Gather(&w.pacer, queue)
+	defer arrivals.End()
+	size := 0
+	for r, ok := first, true; ok; r, ok = arrivals.Next(len(group)) {
+		switch {
+		case !r.taken.CompareAndSwap(false, true):
+		case r.run != nil:
+			return group, r
+		default:
+			group = append(group, r)
+			for _, op := range r.batch.Ops {
+				size += len(op.Key) + len(op.Value)
+			}
+		}
+		if len(group) == groupBatches || size >= groupBytes {
+			break
+		}
+	}
+	return group, nil
 }
 
 // write executes a group in one transaction and answers its members.

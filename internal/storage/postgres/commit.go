@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -263,16 +262,4 @@ func nonNil[T any](list []T) []T {
 		return []T{}
 	}
 	return list
-}
-
-// letArrive lets other goroutines run while more batches arrive: callers answered by the last group
-// often come back at once, and would otherwise wait for the next transaction.
-func letArrive(queue <-chan *request) {
-	for range 8 {
-		waiting := len(queue)
-		runtime.Gosched()
-		if len(queue) == waiting {
-			return
-		}
-	}
 }

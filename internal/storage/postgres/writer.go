@@ -28,6 +28,7 @@ type writer struct {
 	lost  bool    // that process may still execute a transaction
 	doubt *doubt  // of the last group
 	later []*request
+	pacer storage.Pacer
 	count int       // commits since the last pruning
 	used  time.Time // last use of the connection
 	// revision is that of this node's last commit: while no other node commits, a group is one
@@ -53,9 +54,10 @@ func (w *writer) serve(queue <-chan *request) {
 			w.refuseAll(queue)
 			return
 		}
-		letArrive(queue)
 		if g := w.gather(first, queue); len(g.requests) > 0 {
+			begun := time.Now()
 			w.execute(g)
+			w.pacer.Wrote(len(g.requests), len(w.later)+len(queue), time.Since(begun))
 		}
 		if w.lost && !w.connected() {
 			w.refuseAll(queue)
@@ -74,7 +76,8 @@ func (w *writer) next(queue <-chan *request) (*request, bool) {
 	return r, ok
 }
 
-// gather takes the queued batches that can share a transaction; the rest starts the next one.
+// gather takes the queued batches, and those that arrive soon, that can share a transaction; the
+// rest starts the next one.
 func (w *writer) gather(first *request, queue <-chan *request) *group {
 	w.doubt = newDoubt()
 	g := &group{written: map[string]bool{}}
@@ -94,16 +97,14 @@ func (w *writer) gather(first *request, queue <-chan *request) *group {
 	for _, r := range put {
 		take(r)
 	}
+	arrivals := storage.Gather(&w.pacer, queue)
+	defer arrivals.End()
 	for !g.full() && len(w.later) < groupBatches {
-		select {
-		case r, ok := <-queue:
-			if !ok {
-				return g
-			}
-			take(r)
-		default:
-			return g
+		r, ok := arrivals.Next(len(g.requests) + len(w.later))
+		if !ok {
+			break
 		}
+		take(r)
 	}
 	return g
 }
