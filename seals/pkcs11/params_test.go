@@ -231,6 +231,34 @@ func TestDescribeReportsTheKeysProtection(t *testing.T) {
 	}
 }
 
+// TestGenerateKeyFindsOne: generate_key uses a key that is there, and says so with who made it.
+func TestGenerateKeyFindsOne(t *testing.T) {
+	tok := softhsm.New(t)
+	tok.Key(t, hsm.AES256, "wrap")
+	for label, found := range map[string]bool{"wrap": true, "missing": false} {
+		var log bytes.Buffer
+		w, err := pkcs11.New(seals.Config{Name: "test", Type: "pkcs11", Getenv: none, Params: map[string]string{
+			"lib": tok.Lib, "token_label": tok.Label, "pin": tok.PIN, "key_label": label, "generate_key": "true",
+		}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		must(t, err)
+		seal := w.(*pkcs11.Wrapper)
+		for range 2 {
+			wrap(t, seal)
+		}
+		state, err := seal.Describe(t.Context())
+		must(t, err)
+		must(t, seal.Close())
+		const words = "was generated on the token (CKA_LOCAL is true)"
+		if n := strings.Count(log.String(), "generate_key made no key: the seal uses the existing one, which "+words); found &&
+			n != 1 || !found && n != 0 {
+			t.Errorf("%s: the log says %d times that there is a key:\n%s", label, n, &log)
+		}
+		if !strings.Contains(state.Detail["generate_key"], words) {
+			t.Errorf("%s: %+v", label, state)
+		}
+	}
+}
+
 func TestSHA1UnderFIPS(t *testing.T) {
 	defer fips.Simulate()()
 	_, err := pkcs11.New(seals.Config{Name: "s", Type: "pkcs11", Getenv: none, Params: map[string]string{

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,7 @@ type Wrapper struct {
 	keys     *keySet
 	settings settings
 	reached  atomic.Bool // a call has succeeded
+	origin   sync.Once   // logs that generate_key found a key
 }
 
 var (
@@ -55,7 +57,8 @@ var (
 //	rsa_oaep_hash                   sha256, ...; default: the first that the token has, but for sha1
 //	require_nonextractable          refuse a key that can leave the token
 //	disable_software_encryption     RSA: the token also encrypts, with its public key object
-//	generate_key                    make missing keys at the first encryption
+//	generate_key                    make missing keys at the first encryption; the log and the seal's
+//	                                details say where the key that was found is from
 //	max_parallel                    the most sessions; default: 8
 //	timeout                         of each call; default: 10s
 //	isolation                       process: the library runs in a child process; none: in this one
@@ -186,6 +189,9 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 	if !info.Protection.Kept() {
 		detail["warning"] = "the key can leave the token, or the token does not report it: " + info.Protection.String()
 	}
+	if w.settings.generate {
+		detail["generate_key"] = "makes no key: the token has one of this name, which " + origin(info.Protection)
+	}
 	return seals.KeyState{
 		ID: info.URI, State: "enabled", Protection: strings.TrimSuffix("token, "+info.Protection.String(), ", "),
 		Detail: detail,
@@ -255,6 +261,9 @@ func (w *Wrapper) Encrypt(ctx context.Context, plaintext []byte, options ...wrap
 		return nil, w.failure(err)
 	}
 	w.reached.Store(true)
+	if w.settings.generate {
+		w.origin.Do(func() { w.logOrigin(ctx) })
+	}
 	return &wrapping.BlobInfo{
 		Ciphertext: sealed.Ciphertext, Iv: sealed.IV, Hmac: sealed.MAC,
 		KeyInfo: &wrapping.KeyInfo{
@@ -279,6 +288,7 @@ func (w *Wrapper) generate(ctx context.Context) error {
 	for _, k := range wanted {
 		switch err := w.token.Generate(ctx, k); {
 		case err == nil:
+			w.origin.Do(func() {}) // this line is the one that says where the key is from
 			w.log.Warn("generated a key on the HSM, because generate_key is set", "seal", w.name, "kind",
 				k.Kind.String(), "label", k.Label)
 		case !errors.Is(err, hsm.ErrKeyExists):
@@ -286,6 +296,36 @@ func (w *Wrapper) generate(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// origin says who made a key.
+func origin(p hsm.Protection) string {
+	switch {
+	case p.Local == nil:
+		return "was made or imported: the token does not report CKA_LOCAL"
+	case *p.Local:
+		return "was generated on the token (CKA_LOCAL is true)"
+	}
+	return "was imported, so others may have it (CKA_LOCAL is false)"
+}
+
+// logOrigin says that generate_key made no key, because one is there.
+func (w *Wrapper) logOrigin(ctx context.Context) {
+	var info hsm.KeyInfo
+	err := w.with(func(key *hsm.Key) (err error) {
+		info, err = key.Describe(ctx)
+		return err
+	})
+	if err != nil {
+		w.log.Warn("generate_key made no key: the seal uses the one that is on the token", "seal", w.name, "error", err)
+		return
+	}
+	level := slog.LevelInfo
+	if p := info.Protection.Local; p == nil || !*p {
+		level = slog.LevelWarn
+	}
+	w.log.Log(ctx, level, "generate_key made no key: the seal uses the existing one, which "+origin(info.Protection),
+		"seal", w.name, "key", info.URI)
 }
 
 // Decrypt decrypts what Encrypt returned for the same additional data, with the key that the blob
