@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -112,9 +113,11 @@ func TestReloadReports(t *testing.T) {
 	if n, err := serial(a.browser(), r.Addr); err != nil || n != 101 {
 		t.Errorf("the certificate of the new path is not in use: serial number %d, %v", n, err)
 	}
-	reload(moved + "\nlog_level = \"debug\"\n")
+	schedule := fmt.Sprintf("snapshot \"hourly\" {\n  every = \"1h\"\n  path = %q\n}\n", t.TempDir())
+	reload(moved + "\nlog_level = \"debug\"\n" + schedule)
 	line = last("reload: done\"")
-	if strings.Contains(line, "needs_restart") || strings.Contains(line, "failed") {
+	if strings.Contains(line, "needs_restart") || strings.Contains(line, "failed") ||
+		!strings.Contains(line, "snapshot schedules") {
 		t.Errorf("nothing differs any more: %s", line)
 	}
 	reload(strings.Replace(moved, "moved.crt", "none.crt", 1) + "\nlog_level = \"debug\"\n")

@@ -128,7 +128,7 @@ func startWorkers(n *Node, a *RoleState) {
 	if a.devices != nil {
 		workers = append(workers, a.devices.Run, a.cosigner.Run)
 	}
-	a.stop = start(append(workers, n.snapshots.workers(a.barrier)...)...)
+	a.stop = start(append(workers, n.snapshots.worker(a.barrier))...)
 }
 
 // warnWithoutShares says at each start that dual control is off: no quorum can authorise anything.

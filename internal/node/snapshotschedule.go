@@ -68,8 +68,12 @@ const (
 
 // snapshotScheduler takes the scheduled snapshots of a node while it is active.
 type snapshotScheduler struct {
-	n    *Node
-	jobs []*snapshotJob
+	n *Node
+
+	mu      sync.Mutex
+	all     []*snapshotJob
+	changed chan struct{} // closed when all is replaced
+	sampled bool          // the metrics are registered
 }
 
 // snapshotJob is one schedule.
@@ -83,59 +87,105 @@ type snapshotJob struct {
 }
 
 func newSnapshotScheduler(n *Node) *snapshotScheduler {
-	s := &snapshotScheduler{n: n}
-	for _, c := range n.cfg.Snapshots {
-		s.jobs = append(s.jobs, &snapshotJob{SnapshotSchedule: c, n: n, busy: make(chan struct{}, 1)})
-	}
-	if len(s.jobs) > 0 && n.cfg.Metrics != nil {
-		n.cfg.Metrics.Help("sealgate.snapshot.failing", "1 while a scheduled snapshot could not be taken or verified.")
-		n.cfg.Metrics.Help("sealgate.snapshot.verified_age_seconds", "Age of the newest verified snapshot of a schedule.")
-		n.cfg.Metrics.Sampled(s.sample)
-	}
+	s := &snapshotScheduler{n: n, changed: make(chan struct{})}
+	s.replace(n.cfg.Snapshots)
 	return s
 }
 
-func (s *snapshotScheduler) sample(m *metrics.Sample) {
-	for _, j := range s.jobs {
-		st := j.current()
-		if st == nil {
-			continue
+// ReplaceSnapshotSchedules makes a node use other schedules from now on. A schedule keeps its state
+// under its name. A snapshot in progress is given up, and taken again where it is still due.
+func ReplaceSnapshotSchedules(n *Node, all []SnapshotSchedule) { n.snapshots.replace(all) }
+
+func (s *snapshotScheduler) replace(all []SnapshotSchedule) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var jobs []*snapshotJob
+	for _, c := range all {
+		j := &snapshotJob{SnapshotSchedule: c, n: s.n, busy: make(chan struct{}, 1)}
+		for _, old := range s.all {
+			if old.Name == c.Name {
+				j.busy = old.busy // its attempt may not have ended
+			}
 		}
+		jobs = append(jobs, j)
+	}
+	close(s.changed)
+	s.all, s.changed = jobs, make(chan struct{})
+	if m := s.n.cfg.Metrics; len(jobs) > 0 && m != nil && !s.sampled {
+		s.sampled = true
+		m.Help("sealgate.snapshot.failing", "1 while a scheduled snapshot could not be taken or verified.")
+		m.Help("sealgate.snapshot.verified_age_seconds", "Age of the newest verified snapshot of a schedule.")
+		m.Sampled(s.sample)
+	}
+}
+
+// jobs returns the schedules, and what is closed when they are replaced.
+func (s *snapshotScheduler) jobs() ([]*snapshotJob, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all, s.changed
+}
+
+// each calls f with each schedule whose state this node has.
+func (s *snapshotScheduler) each(f func(*snapshotJob, *ScheduleState)) {
+	jobs, _ := s.jobs()
+	for _, j := range jobs {
+		if st := j.current(); st != nil {
+			f(j, st)
+		}
+	}
+}
+
+func (s *snapshotScheduler) sample(m *metrics.Sample) {
+	s.each(func(j *snapshotJob, st *ScheduleState) {
 		m.Gauge("sealgate.snapshot.failing", metrics.Truth(!st.Failing.IsZero()), "schedule", j.Name)
 		if !st.Verified.IsZero() {
 			m.Gauge("sealgate.snapshot.verified_age_seconds", s.n.cfg.Now().Sub(st.Verified).Seconds(), "schedule", j.Name)
 		}
-	}
+	})
 }
 
 // failing returns the name of a schedule whose last attempt failed, as far as this node takes them;
 // "" for none. It reads memory alone.
 func (s *snapshotScheduler) failing() (name, cause string) {
-	for _, j := range s.jobs {
-		if st := j.current(); st != nil && !st.Failing.IsZero() {
-			return j.Name, st.Error
+	s.each(func(j *snapshotJob, st *ScheduleState) {
+		if name == "" && !st.Failing.IsZero() {
+			name, cause = j.Name, st.Error
 		}
-	}
-	return "", ""
+	})
+	return name, cause
 }
 
 // warnings describes the schedules whose last attempt failed.
 func (s *snapshotScheduler) warnings() (out []string) {
-	for _, j := range s.jobs {
-		if st := j.current(); st != nil && !st.Failing.IsZero() {
+	s.each(func(j *snapshotJob, st *ScheduleState) {
+		if !st.Failing.IsZero() {
 			out = append(out, fmt.Sprintf("ALARM: the scheduled snapshot %q fails since %s: %s", j.Name,
 				st.Failing.Format(time.RFC3339), st.Error))
 		}
-	}
+	})
 	return out
 }
 
-// workers returns the functions that run while a role may write.
-func (s *snapshotScheduler) workers(b *barrier.Barrier) (all []func(context.Context)) {
-	for _, j := range s.jobs {
-		all = append(all, func(ctx context.Context) { j.run(ctx, b) })
+// worker returns the function that takes the snapshots of a role that may write.
+func (s *snapshotScheduler) worker(b *barrier.Barrier) func(context.Context) {
+	jobs, changed := s.jobs()
+	return func(ctx context.Context) {
+		for ctx.Err() == nil {
+			within, cancel := context.WithCancel(ctx)
+			var wg sync.WaitGroup
+			for _, j := range jobs {
+				wg.Go(func() { j.run(within, b) })
+			}
+			select {
+			case <-ctx.Done():
+			case <-changed:
+			}
+			cancel()
+			wg.Wait()
+			jobs, changed = s.jobs()
+		}
 	}
-	return all
 }
 
 func (j *snapshotJob) current() *ScheduleState {
@@ -463,7 +513,8 @@ func (s SealAdmin) Schedules(ctx context.Context) ([]Schedule, error) {
 		return nil, err
 	}
 	all := []Schedule{}
-	for _, j := range s.n.snapshots.jobs {
+	jobs, _ := s.n.snapshots.jobs()
+	for _, j := range jobs {
 		st := j.current()
 		if st == nil {
 			if st, err = readSchedule(ctx, a.barrier, j.Name); err != nil {

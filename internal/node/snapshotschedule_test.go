@@ -116,10 +116,15 @@ func schedule(t *testing.T, n *Node) Schedule {
 	return all[0]
 }
 
+func firstJob(n *Node) *snapshotJob {
+	jobs, _ := n.snapshots.jobs()
+	return jobs[0]
+}
+
 // once makes the schedule's job do what is due, without its wait.
 func once(t *testing.T, n *Node) *ScheduleState {
 	t.Helper()
-	j, a := n.snapshots.jobs[0], n.writer()
+	j, a := firstJob(n), n.writer()
 	st, ok := j.attempt(t.Context(), a.barrier, *j.current())
 	if !ok {
 		t.Fatal("the attempt was given up")
@@ -168,7 +173,7 @@ func TestForeignSnapshotsNeitherCountNorGo(t *testing.T) {
 	t.Parallel()
 	h, n, s, now := scheduled(t, 2)
 	eventually(t, "a first snapshot", func() bool { return !now().Verified.IsZero() })
-	j := n.snapshots.jobs[0]
+	j := firstJob(n)
 	eventually(t, "its state", func() bool {
 		st, err := readSchedule(t.Context(), n.writer().barrier, "daily")
 		return err == nil && len(st.Kept) == 1
@@ -213,7 +218,7 @@ func TestForeignSnapshotsNeitherCountNorGo(t *testing.T) {
 func TestNamesOfASchedule(t *testing.T) {
 	t.Parallel()
 	_, n, _, _ := scheduled(t, 2)
-	j := n.snapshots.jobs[0]
+	j := firstJob(n)
 	for name, want := range map[string]bool{
 		j.prefix() + "20260102T030405Z.snap":                              true,
 		j.prefix() + j.prefix()[len("daily-"):] + "20260102T030405Z.snap": false,
@@ -263,7 +268,7 @@ func TestScheduledSnapshotFails(t *testing.T) {
 	if !strings.Contains(st.Error, "writing: the disk is full") || st.Failures != 5 || len(st.Bad) != 4 {
 		t.Errorf("%+v", st)
 	}
-	if wait := n.snapshots.jobs[0].due(st).Sub(st.Attempted); wait != 16*time.Minute {
+	if wait := firstJob(n).due(st).Sub(st.Attempted); wait != 16*time.Minute {
 		t.Errorf("after five failures it waits %s", wait)
 	}
 	s.set(func() { s.fail = nil })
@@ -309,8 +314,35 @@ func TestScheduleSurvivesARestart(t *testing.T) {
 	s.set(func() { s.hang = hang })
 	h.wait(2 * time.Hour)
 	n, stop = h.start(h.autoSeals())
-	eventually(t, "an attempt", func() bool { return len(n.snapshots.jobs[0].busy) == 1 })
+	eventually(t, "an attempt", func() bool { return len(firstJob(n).busy) == 1 })
 	stop()
 	close(hang)
-	eventually(t, "the end of the call", func() bool { return len(n.snapshots.jobs[0].busy) == 0 })
+	eventually(t, "the end of the call", func() bool { return len(firstJob(n).busy) == 0 })
+}
+
+// TestSchedulesAreReplaced: an active node takes the snapshots of other schedules from now on, and
+// one that keeps its name continues where it was.
+func TestSchedulesAreReplaced(t *testing.T) {
+	t.Parallel()
+	_, n, s, now := scheduled(t, 2)
+	eventually(t, "a first snapshot", func() bool { return !now().Verified.IsZero() })
+	other := newShelf()
+	daily := SnapshotSchedule{Name: "daily", Every: 2 * time.Hour, Keep: 3, Within: time.Minute, Target: s, Place: "moved"}
+	hourly := SnapshotSchedule{Name: "hourly", Every: time.Hour, Keep: 1, Within: time.Minute, Target: other}
+	ReplaceSnapshotSchedules(n, []SnapshotSchedule{daily, hourly})
+	eventually(t, "a snapshot of the new schedule", func() bool { return len(other.names()) == 1 })
+	var all []Schedule
+	eventually(t, "the state of the old one", func() bool {
+		var err error
+		all, err = SealAdminOf(n).Schedules(t.Context())
+		return err == nil && len(all) == 2 && !all[0].Verified.IsZero()
+	})
+	if first := all[0]; len(s.names()) != 1 || first.Target != "moved" || first.Keep != 3 ||
+		!first.Next.Equal(first.Attempted.Add(2*time.Hour)) {
+		t.Errorf("%+v; the target has %q", first, s.names())
+	}
+	ReplaceSnapshotSchedules(n, nil)
+	if all, err := SealAdminOf(n).Schedules(t.Context()); err != nil || len(all) != 0 {
+		t.Errorf("%+v, %v", all, err)
+	}
 }

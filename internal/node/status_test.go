@@ -79,7 +79,7 @@ func TestStatusVersion(t *testing.T) {
 	n.commits.lost.Store(&lost)
 	changed(n, "lost commits")
 	j := &snapshotJob{SnapshotSchedule: SnapshotSchedule{Name: "daily"}, n: n}
-	n.snapshots.jobs = append(n.snapshots.jobs, j)
+	n.snapshots.all = append(n.snapshots.all, j)
 	j.set(&ScheduleState{Failing: h.clock(), Error: "the bucket is gone"})
 	changed(n, "a snapshot that fails")
 	j.set(&ScheduleState{Failing: h.clock(), Error: "the bucket is full"})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/node"
 )
 
 // reloadOnSignal reloads on SIGHUP until ctx ends.
@@ -33,8 +34,9 @@ func (p *instance) reloadOnSignal(ctx context.Context) {
 }
 
 // reload reopens the audit and log files and applies the settings of the configuration that can
-// change while the server runs: TLS, the log level and the seals. A part that fails stays as it is.
-// The log lists what was applied, what needs a restart, and what was ignored.
+// change while the server runs: TLS, the log level, the seals and the schedules of snapshots. A
+// part that fails stays as it is. The log lists what was applied, what needs a restart, and what
+// was ignored.
 func (p *instance) reload() {
 	p.reloads.Lock()
 	defer p.reloads.Unlock()
@@ -57,6 +59,7 @@ func (p *instance) reload() {
 	r.gatewayTLS()
 	r.level(next)
 	r.seals(next)
+	r.snapshots(next)
 	r.report()
 }
 
@@ -150,6 +153,25 @@ func (r *reloading) seals(next *config.Config) {
 	}
 	maps.DeleteFunc(r.changed, func(name string, _ bool) bool { return isSealSetting(name) })
 	r.note("seals")
+}
+
+// snapshots replaces the schedules of snapshots where their stanzas changed.
+func (r *reloading) snapshots(next *config.Config) {
+	isSchedule := func(name string, _ bool) bool { return strings.HasPrefix(name, "snapshot ") }
+	if r.node == nil || !slices.ContainsFunc(slices.Collect(maps.Keys(r.changed)), func(name string) bool {
+		return isSchedule(name, true)
+	}) {
+		return
+	}
+	all, err := snapshotSchedules(next, r.getenv)
+	if err != nil {
+		r.failed = append(r.failed, err.Error())
+		return
+	}
+	node.ReplaceSnapshotSchedules(r.node, all)
+	r.cfg.Snapshots = next.Snapshots
+	maps.DeleteFunc(r.changed, isSchedule)
+	r.did("snapshot schedules")
 }
 
 // replaceWithin bounds the proof that changed seals open what the old ones open.

@@ -249,8 +249,8 @@ func TestGenerateKeyFindsOne(t *testing.T) {
 		must(t, err)
 		must(t, seal.Close())
 		const words = "was generated on the token (CKA_LOCAL is true)"
-		if n := strings.Count(log.String(), "generate_key made no key: the seal uses the existing one, which "+words); found &&
-			n != 1 || !found && n != 0 {
+		n := strings.Count(log.String(), "generate_key made no key: the seal uses the existing one, which "+words)
+		if found && n != 1 || !found && n != 0 {
 			t.Errorf("%s: the log says %d times that there is a key:\n%s", label, n, &log)
 		}
 		if !strings.Contains(state.Detail["generate_key"], words) {
