@@ -171,7 +171,7 @@ func (r *reloading) snapshots(next *config.Config) {
 	node.ReplaceSnapshotSchedules(r.node, all)
 	r.cfg.Snapshots = next.Snapshots
 	maps.DeleteFunc(r.changed, isSchedule)
-	r.did("snapshot schedules")
+	r.note("snapshot schedules")
 }
 
 // replaceWithin bounds the proof that changed seals open what the old ones open.
