@@ -436,7 +436,7 @@ func showForecast(b *base, f *forecastAnswer) {
 		rows = append(rows, []string{n.Node, yesNo(n.Active), yesNo(n.WouldUnseal),
 			cmp.Or(strings.Join(n.Critical, ", "), "-"), cmp.Or(n.ProvenAt, "never")})
 	}
-	b.printf("%s", table([]string{"Node", "Active", "Would Unseal", "Not After Loss Of", "Proven At"}, rows))
+	b.printf("%s", table([]string{"Node", "Active", "Would Unseal", "Stays Sealed Without", "Proven At"}, rows))
 	for _, n := range f.Nodes {
 		if n.Cause != "" {
 			b.printf("\n%s: %s\n", n.Node, n.Cause)

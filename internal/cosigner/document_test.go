@@ -64,7 +64,8 @@ func TestSettingIsStable(t *testing.T) {
 	if len(d.Keys) != maxEnded {
 		t.Errorf("%d keys are kept", len(d.Keys))
 	}
-	for what, bad := range map[string]string{"another version": `{"v":2}`, "nothing": "", "no key": `{"v":1,"keys":[null]}`,
+	for what, bad := range map[string]string{"another version": `{"v":2}`, "nothing": "",
+		"no key":           `{"v":1,"keys":[null]}`,
 		"a key of no type": `{"v":1,"keys":[{"public_key":"AAAA"}]}`} {
 		if _, err := parseDocument([]byte(bad)); err == nil {
 			t.Errorf("%s is read", what)

@@ -102,7 +102,8 @@ func newSubject(t *testing.T, kind string) *subject {
 func (s *subject) config() string {
 	seal := fmt.Sprintf("seal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = %q\n}\n"+
 		"log_level = \"info\"\n", sealKey)
-	listener := fmt.Sprintf("listener \"tcp\" {\n  address = %q\n  cluster_address = %q\n  tls_disable = true\n}\n", s.Addr,
+	listener := fmt.Sprintf("listener \"tcp\" {\n  address = %q\n  cluster_address = %q\n  tls_disable = true\n}\n",
+		s.Addr,
 		s.peers)
 	cluster := fmt.Sprintf("api_addr = \"http://%s\"\n", s.Addr)
 	switch s.kind {
