@@ -24,15 +24,24 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if hostileDir != "" {
+			_ = os.RemoveAll(hostileDir)
+		}
+		os.Exit(code)
+	}))
+}
+
+var hostileDir string // "" until hostile was called
 
 // hostile compiles the library of testdata, which attempts what its input says.
 var hostile = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "hostile-")
-	if err != nil {
+	var err error
+	if hostileDir, err = os.MkdirTemp("", "hostile-"); err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "hostile.so")
+	path := filepath.Join(hostileDir, "hostile.so")
 	out, err := exec.Command("cc", "-w", "-D_GNU_SOURCE", "-shared", "-fPIC", "-o", path,
 		"testdata/hostile.c").CombinedOutput()
 	if err != nil {

@@ -104,7 +104,7 @@ func (s *Server) Start() (err error) {
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	s.cmd.Stdout, s.cmd.Stderr, s.cmd.Dir = log, log, s.dir
 	s.cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "FILESYSTEM_ROOT=" + state,
+		"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "TMPDIR=" + s.dir, "FILESYSTEM_ROOT=" + state,
 		"GATEWAY_LISTEN=" + s.addr, "SERVICES=" + s.services, "EAGER_SERVICE_LOADING=1", "DNS_ADDRESS=0",
 		"SKIP_SSL_CERT_DOWNLOAD=1",
 		"DISABLE_EVENTS=1", "PYTHONNOUSERSITE=1",
