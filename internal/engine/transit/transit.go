@@ -4,9 +4,10 @@
 // It guarantees OpenBao's requests, answers and texts, with these differences: a caller's mistake
 // is 400 where OpenBao answers 500; numbers may be written as strings in batches too; rewrap takes
 // associated_data; padding_scheme and signature_context are honoured; Ed25519 with prehashed and
-// sha2-512 is Ed25519ph (RFC 8032), as in Vault; and aesNNN-cmac and ml-dsa keys exist. What a key
-// can do is decided by the provider of its version (package keys): nothing is done in software for
-// a key in a device.
+// sha2-512 is Ed25519ph (RFC 8032), as in Vault; the ciphertext of a convergent key depends on
+// associated_data as a whole, so one that OpenBao made with it is decrypted and not made again; and
+// aesNNN-cmac and ml-dsa keys exist. What a key can do is decided by the provider of its version
+// (package keys): nothing is done in software for a key in a device.
 //
 // It does not guarantee that a version's use is counted to the last one, see [keys.Store]. A
 // ciphertext, a signature or a MAC names its version in clear.
