@@ -102,18 +102,18 @@ func flag(v bool) float64 {
 
 const (
 	censusEvery = time.Minute
+	// censusAfter is when the first count begins. A copy of etcd begins with a request that takes as
+	// long as there are many entries, and the commit by which a leader becomes active waits for it.
+	censusAfter = 500 * time.Millisecond
 	censusWork  = 5 * time.Millisecond  // between two pauses
 	censusPause = 15 * time.Millisecond // where writes wait for the work; else it is as long as the work
 )
 
 // keepCensus counts all entries where their numbers are not known exactly, until ctx ends.
 func (w *dataRewrap) keepCensus(ctx context.Context) {
-	for {
+	for wait := censusAfter; clock.Sleep(ctx, wait); wait = clock.Jitter(censusEvery) {
 		if !w.b.Census().Exact {
 			w.count(ctx)
-		}
-		if !clock.Sleep(ctx, clock.Jitter(censusEvery)) {
-			return
 		}
 	}
 }
