@@ -291,8 +291,8 @@ func (b *Barrier) Retire(ctx context.Context, before uint32, from storage.Snapsh
 // Settled returns nil where nothing can be written any more by a term before one, which is not the
 // active one: the writers that chose one have ended, and no commit of theirs may still arrive.
 func (b *Barrier) Settled(before uint32) error {
-	b.writing.Lock()
-	b.writing.Unlock() //nolint:staticcheck // it waited for the writers
+	b.writing.Lock() // the writers have ended
+	defer b.writing.Unlock()
 	return b.unsettled(before)
 }
 
