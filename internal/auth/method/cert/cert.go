@@ -25,6 +25,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -145,6 +146,12 @@ var entries = method.Record[entry]{
 func (d *backend) entry(ctx context.Context, r *mount.Request, name string) (*mount.Response, error) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
+	if r.Data["display_name"] == "" { // as hvac sends it; Vault takes the certificate's name then
+		named := *r
+		named.Data = maps.Clone(r.Data)
+		named.Data["display_name"] = name
+		r = &named
+	}
 	return entries.Handle(ctx, d.store, r, name)
 }
 

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -194,6 +195,21 @@ func TestConstraints(t *testing.T) {
 }
 
 // TestBadEntries: what is no certificate is refused when it is written, and nothing is stored.
+// TestEmptyDisplayName: a display name that is given as empty text is the name of the certificate.
+func TestEmptyDisplayName(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	leaf := b.issue(nil, nil)
+	b.mustWrite("leaf", map[string]any{"certificate": leaf.pem(), "display_name": "mine"})
+	if l := b.login(nil, leaf); l == nil || !strings.Contains(l.DisplayName, "mine") {
+		t.Errorf("a name of its own: %+v", l)
+	}
+	b.mustWrite("leaf", map[string]any{"certificate": leaf.pem(), "display_name": ""})
+	if l := b.login(nil, leaf); l == nil || !strings.Contains(l.DisplayName, "leaf") {
+		t.Errorf("an empty name: %+v", l)
+	}
+}
+
 func TestBadEntries(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
