@@ -244,6 +244,7 @@ type deviceKeyRun struct {
 	texts  map[int]string
 	latest int
 	oldest int
+	named  bool // kill at the points of the operation alone: at a commit of another the device may be at work
 }
 
 func newDeviceKeyRun(t *testing.T) *deviceKeyRun {
@@ -308,6 +309,9 @@ func (w *deviceKeyRun) killed(
 	w.restart()
 	checkPoints(t, scenario, points)
 	for _, point := range points {
+		if w.named && strings.HasPrefix(point, "storage.") {
+			continue
+		}
 		ready()
 		w.restart("SEALGATE_FAILPOINT=" + point)
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -366,6 +370,7 @@ func TestDeviceKeyTrimKilled(t *testing.T) {
 func TestDeviceKeyImportKilled(t *testing.T) {
 	t.Parallel()
 	w := newDeviceKeyRun(t)
+	w.named = true
 	w.wrappedKey() // makes the wrapping key
 	n := 0
 	name := func() string { return fmt.Sprint("imported", n) }

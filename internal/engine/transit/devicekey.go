@@ -347,6 +347,7 @@ func (in incoming) intoDevice(
 	if err := b.announce(ctx, k, n, p); err != nil {
 		return nil, err
 	}
+	failpoint.Point("device.import.before")
 	chosen, err := b.devices.Import(ctx, p, in.private)
 	failpoint.Point("device.import.after")
 	if err != nil {
