@@ -365,8 +365,8 @@ func TestDeviceKeyTrimKilled(t *testing.T) {
 }
 
 // TestDeviceKeyImportKilled kills the server at each durable step of the import of a key into the
-// device, and of its next version. The next attempt needs the name that the crash has left: it works
-// once the next start, or the attempt itself, has destroyed that key.
+// device, and of its next version. The next attempt needs the name that the crash has left: it
+// works once the next start, or the attempt itself, has destroyed that key.
 func TestDeviceKeyImportKilled(t *testing.T) {
 	t.Parallel()
 	w := newDeviceKeyRun(t)
