@@ -404,6 +404,7 @@ func TestDeviceKeyImportKilled(t *testing.T) {
 		if latest := w.harness.latest(name()); latest != 2 {
 			t.Errorf("%s: the latest version is %d", point, latest)
 		}
+		w.decrypts(name(), w.encrypted(name()))
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/clock"
@@ -13,12 +14,14 @@ import (
 )
 
 // sealKeeper watches the seals while the node is unsealed: it proves that they would unseal, logs
-// what changes, and re-wraps the root key by a newer version of a seal's key. Run alone uses it.
+// what changes, and re-wraps the root key by a newer version of a seal's key. Run alone uses it, but
+// for check.
 type sealKeeper struct {
 	n        *Node
 	alarms   map[string]alarm     // by the seal's name: the deletion that was logged last
 	limits   map[string]time.Time // by the seal's name and what ends: when that was logged last
 	postpone map[string]time.Time // by the seal's name: when a re-wrap that failed is tried again
+	due      atomic.Bool          // the seals are probed at once, not when their turn comes
 	looped   bool                 // the log says that the cluster unseals through itself
 	warned   string               // what was logged last about the sealed record
 }
@@ -29,6 +32,12 @@ const (
 	repeatAlarm = 24 * time.Hour // how often the log repeats that a key will be destroyed
 	rewrapAgain = time.Minute    // how long a seal that could not re-wrap is left alone
 )
+
+// check makes Run probe the seals: the set or the record has changed.
+func (k *sealKeeper) check() {
+	k.due.Store(true)
+	k.n.poke()
+}
 
 // probe checks the seals whose turn it is and returns the wait until the next turn.
 func (k *sealKeeper) probe(ctx context.Context) time.Duration {

@@ -40,7 +40,7 @@ func (n *Node) ReplaceSeals(ctx context.Context, set *seals.Set) (old *seals.Set
 	n.seals.Store(set)
 	n.migration.follow(n.state.Load().record)
 	n.seals.Load().Follow(n.state.Load().record)
-	n.poke()
+	n.keeper.check()
 	return old, nil
 }
 

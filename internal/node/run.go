@@ -51,7 +51,7 @@ func (n *Node) Run(ctx context.Context) {
 			wait, nextProbe, nextMaintenance = n.cfg.Timing.idleWait(n.Clustered()), time.Time{}, time.Time{}
 			continue
 		}
-		if !now.Before(nextProbe) {
+		if n.keeper.due.Swap(false) || !now.Before(nextProbe) {
 			nextProbe = now.Add(n.keeper.probe(ctx))
 		}
 		if !now.Before(nextCommits) {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -231,6 +232,14 @@ func TestSealAddInCluster(t *testing.T) {
 	}
 	for _, o := range others {
 		eventually(t, "the standby follows", func() bool { return len(o.state.Load().record.Parts) == 2 })
+		eventually(t, "the standby proves the new seal at once: its next turn is in an hour", func() bool {
+			i := slices.IndexFunc(SealAdminOf(o).report().Seals, func(s sealReport) bool { return s.Name == "bb" })
+			return i >= 0 && SealAdminOf(o).report().Seals[i].WouldUnseal
+		})
+	}
+	echo()
+	if c, err := SealAdminOf(leader).Policy(t.Context(), 2, admin); err != nil || c.Policy != "2 of box, bb" {
+		t.Errorf("raising the policy: %+v, %v", c, err)
 	}
 }
 

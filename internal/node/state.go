@@ -51,7 +51,7 @@ func (n *Node) change(f func(*nodeState)) {
 	n.state.Store(&next)
 	n.migration.follow(next.record)
 	if n.seals.Load().Follow(next.record) {
-		n.poke() // the seals that hold a part now are proven at once
+		n.keeper.check() // the seals that hold a part now are proven at once
 	}
 }
 
