@@ -10,6 +10,7 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
+	"github.com/sealgate/sealgate/internal/storage/snapshot"
 	"github.com/sealgate/sealgate/recovery"
 	"github.com/sealgate/sealgate/seals"
 )
@@ -252,12 +253,24 @@ func forgedGlass(t *testing.T, h *harness, n *Node) (shares []*secret.Bytes, arc
 		}
 		return err
 	})
-	if err == nil {
-		err = h.store.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Put(keyBreakGlass, raw)}})
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	archive, _ = taken(t, n)
+	eventually(t, "a snapshot with the forged record, which the node corrects", func() bool {
+		err := h.store.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Put(keyBreakGlass, raw)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		archive, _ = taken(t, n)
+		forged := false
+		_, err = snapshot.Read(t.Context(), bytes.NewReader(archive), func(key string, value []byte) error {
+			forged = forged || key == keyBreakGlass && bytes.Equal(value, raw)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return forged
+	})
 	return shares, archive
 }
