@@ -553,7 +553,9 @@ func TestBreakGlassWhileSharesAreReplaced(t *testing.T) {
 			if again == "seals" {
 				lost.set(nil)
 			} else {
-				eventually(t, "it knows the new shares", func() bool { return BreakGlassOf(second).Status().Generation == 2 })
+				eventually(t, "it knows the new shares, and has tried its seals", func() bool {
+					return BreakGlassOf(second).Status().Generation == 2 && second.state.Load().trouble != nil
+				})
 				if err := breaks(second, fresh[0]); err != nil {
 					t.Fatal(err)
 				}
