@@ -69,7 +69,7 @@ func (e *testCluster) addWith(store storage.Store, set, from *seals.Set) *Node {
 		Cluster: &ha.Member{ID: name, Hostname: name, ClusterAddr: "https://127.0.0.1:1"},
 		Timing: Timing{
 			Probe: time.Hour, RetryMin: time.Millisecond, RetryMax: 20 * time.Millisecond, Stagger: time.Millisecond,
-			Pause: 50 * time.Millisecond,
+			Pause: 2 * time.Second, // a loaded machine has time to elect another node
 			Drain: time.Second, Maintain: 5 * time.Millisecond, Echo: time.Hour,
 			Trial: time.Second,
 		},
