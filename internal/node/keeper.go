@@ -13,9 +13,9 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// sealKeeper watches the seals while the node is unsealed: it proves that they would unseal, logs
-// what changes, and re-wraps the root key by a newer version of a seal's key. Run alone uses it, but
-// for check.
+// sealKeeper watches the seals while the node is unsealed: it proves that they would unseal,
+// logs what changes, and re-wraps the root key by a newer version of a seal's key. Run alone
+// uses it, but for check.
 type sealKeeper struct {
 	n        *Node
 	alarms   map[string]alarm     // by the seal's name: the deletion that was logged last
