@@ -195,7 +195,6 @@ func runAll(t *testing.T, runs []run) {
 
 const (
 	unsealedHSM = `{"type":"pkcs11","initialized":true,"sealed":false,"t":3,"n":5,"progress":0,"nonce":"","version":"1.2.3","commit_date":"","build_date":"","migration":false,"cluster_name":"vault-cluster-0a1b2c3d","cluster_id":"11111111-1111-1111-1111-111111111111","recovery_seal":true,"recovery_seal_type":"shamir","storage_type":"bbolt"}`
-	sealedHSM   = `{"type":"pkcs11","initialized":true,"sealed":true,"t":3,"n":5,"progress":0,"nonce":"","version":"1.2.3","migration":false,"recovery_seal":true,"recovery_seal_type":"shamir","storage_type":"bbolt","seals":[{"name":"hsm","type":"pkcs11","would_unseal":false,"failing_since":"2026-11-22T18:13:05Z","failure_class":"unreachable"},{"name":"sky","type":"awskms","would_unseal":true}],"warnings":["seal pkcs11: unreachable: the token is not there (see whether the HSM is connected)"]}`
 	sealedOne   = `{"type":"shamir","initialized":true,"sealed":true,"t":3,"n":5,"progress":1,"nonce":"0f3c2a11-1111-2222-3333-444455556666","version":"2.6.2","commit_date":"2026-01-01T00:00:00Z","migration":false,"recovery_seal":false,"storage_type":"file"}`
 	unsealed    = `{"type":"shamir","initialized":true,"sealed":false,"t":3,"n":5,"progress":0,"nonce":"","version":"1.15.2","build_date":"2026-01-01T00:00:00Z","migration":false,"recovery_seal":false,"storage_type":"raft","cluster_name":"c","cluster_id":"i"}`
 	fresh       = `{"type":"shamir","initialized":false,"sealed":true,"t":0,"n":0,"progress":0,"nonce":"","version":"1.2.3","migration":false,"recovery_seal":false,"storage_type":"inmem"}`
@@ -203,6 +202,13 @@ const (
 	noHA        = `{"ha_enabled":false}`
 	active      = `{"ha_enabled":true,"is_self":true,"active_time":"2026-01-02T03:04:05.678Z","leader_address":"https://10.0.0.1:8200","leader_cluster_address":"https://10.0.0.1:8201","raft_committed_index":31,"raft_applied_index":31}`
 	standby     = `{"ha_enabled":true,"leader_address":"https://10.0.0.1:8200","leader_cluster_address":"https://10.0.0.1:8201"}`
+
+	sealedHSM = `{"type":"pkcs11","initialized":true,"sealed":true,"t":3,"n":5,"progress":0,"nonce":"",` +
+		`"version":"1.2.3","migration":false,"recovery_seal":true,` +
+		`"recovery_seal_type":"shamir","storage_type":"bbolt","seals":[{"name":"hsm",` +
+		`"type":"pkcs11","would_unseal":false,"failing_since":"2026-11-22T18:13:05Z",` +
+		`"failure_class":"unreachable"},{"name":"sky","type":"awskms","would_unseal":true}],` +
+		`"warnings":["seal pkcs11: unreachable: the token is not there (see whether the HSM is connected)"]}`
 )
 
 func TestStatus(t *testing.T) {

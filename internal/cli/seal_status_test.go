@@ -8,11 +8,14 @@ func TestSealStatus(t *testing.T) {
 			`"key_state":"enabled","key_newest_version":"3","rewrap_due":false,"needed_keys":[{"key_id":"arn:aws:kms:x","key_version":"3","for":"root key"}]}`
 		going = `{"name":"sky","type":"awskms","healthy":true,"disabled":false,"would_unseal":true,"configured":true,"last_proof":"2026-11-22T18:13:05Z",` +
 			`"key_state":"pending deletion","key_deletion":"2026-12-01T00:00:00Z","rewrap_due":true,"needed_keys":[{"key_id":"arn:aws:kms:x","for":"root key"}]}`
-		hsm = `{"name":"hsm","type":"pkcs11","healthy":false,"disabled":false,"would_unseal":false,"configured":true,"unhealthy_since":"2026-11-22T18:13:05Z",` +
+		hsm = `{"name":"hsm","type":"pkcs11","healthy":false,"disabled":false,"would_unseal":false,` +
+			`"configured":true,"unhealthy_since":"2026-11-22T18:13:05Z",` +
 			`"failure_class":"unreachable","failure":"no answer","remedy":"plug it in",` +
 			`"rewrap_due":false,"key_state_trouble":"may not ask"}`
-		hidden = `{"name":"hsm","type":"pkcs11","healthy":false,"would_unseal":false,"configured":true,"failure_class":"unreachable"}`
-		old    = `{"name":"old","type":"static","healthy":false,"disabled":false,"would_unseal":false,"configured":false,"rewrap_due":false,` +
+		hidden = `{"name":"hsm","type":"pkcs11","healthy":false,"would_unseal":false,"configured":true,` +
+			`"failure_class":"unreachable"}`
+		old = `{"name":"old","type":"static","healthy":false,"disabled":false,"would_unseal":false,` +
+			`"configured":false,"rewrap_due":false,` +
 			`"needed_keys":[{"key_id":"k1","for":"root key"},{"key_id":"k0","for":"root key, by the previous share set"}]}`
 	)
 	with := func(backends, rest string) map[string][]answer {

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestAnonymousWrapsNothing: an answer that needs no token is not stored for whoever asks.
+// TestAnonymousWrapsNothing: an answer that needs no token is not stored for an unauthenticated
+// client.
 func TestAnonymousWrapsNothing(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)

@@ -357,8 +357,16 @@ func (s *subject) fetch(method, path string, body io.Reader, into io.Writer) int
 // wanted reports whether SCALE_STORAGE names a storage, and how many entries it gets.
 func wanted(t *testing.T, kind string) int {
 	t.Helper()
-	if list := os.Getenv("SCALE_STORAGE"); list != "" && !slices.Contains(strings.Split(list, ","), kind) {
-		t.Skipf("SCALE_STORAGE does not name %s", kind)
+	if list := os.Getenv("SCALE_STORAGE"); list != "" {
+		named := strings.Split(list, ",")
+		for _, name := range named { // a misspelt one would skip all tests, and pass
+			if !slices.Contains([]string{"bbolt", "postgresql", "etcd"}, name) {
+				t.Fatalf("SCALE_STORAGE names %q: give bbolt, postgresql or etcd, separated by commas", name)
+			}
+		}
+		if !slices.Contains(named, kind) {
+			t.Skipf("SCALE_STORAGE does not name %s", kind)
+		}
 	}
 	n := 1_000_000
 	if kind == "etcd" {

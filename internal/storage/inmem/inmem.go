@@ -199,21 +199,9 @@ func (s *Store) Range(ctx context.Context, after string, limit int, visit func(k
 	if found {
 		i++
 	}
-	keys := slices.Clone(s.hub.keys[i:min(i+limit, len(s.hub.keys))])
-	values := make([][]byte, len(keys))
-	for i, key := range keys {
-		values[i] = s.hub.values[key]
-	}
+	keys, values := s.hub.copied(i, min(i+limit, len(s.hub.keys)))
 	s.hub.mu.RUnlock()
-	for i, key := range keys {
-		if err := s.ready(ctx); err != nil {
-			return err
-		}
-		if err := visit(key, slices.Clone(values[i])); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.each(ctx, keys, values, visit)
 }
 
 // Snapshot implements storage.Snapshotter.
@@ -222,12 +210,26 @@ func (s *Store) Snapshot(ctx context.Context, visit func(key string, value []byt
 		return err
 	}
 	s.hub.mu.RLock()
-	keys := slices.Clone(s.hub.keys)
-	values := make([][]byte, len(keys))
-	for i, key := range keys {
-		values[i] = s.hub.values[key]
-	}
+	keys, values := s.hub.copied(0, len(s.hub.keys))
 	s.hub.mu.RUnlock()
+	return s.each(ctx, keys, values, visit)
+}
+
+// copied returns the keys from one index to another, and their values, which no write changes. The
+// caller holds mu.
+func (h *Hub) copied(from, to int) (keys []string, values [][]byte) {
+	keys = slices.Clone(h.keys[from:to])
+	values = make([][]byte, len(keys))
+	for i, key := range keys {
+		values[i] = h.values[key]
+	}
+	return keys, values
+}
+
+// each visits entries without a lock.
+func (s *Store) each(
+	ctx context.Context, keys []string, values [][]byte, visit func(key string, value []byte) error,
+) error {
 	for i, key := range keys {
 		if err := s.ready(ctx); err != nil {
 			return err
